@@ -1,0 +1,28 @@
+package deps
+
+import (
+	_ "github.com/fxamacker/cbor/v2"
+	_ "github.com/go-logr/logr"
+	_ "github.com/go-logr/zapr"
+	_ "github.com/google/go-cmp/cmp"
+	_ "github.com/klauspost/compress/zstd"
+	_ "github.com/coreos/go-systemd/v22/daemon"
+	_ "github.com/moby/patternmatcher"
+	_ "github.com/go-git/go-git/v5/plumbing/format/gitignore"
+	_ "github.com/pkg/xattr"
+	_ "github.com/prometheus/client_golang/prometheus/promhttp"
+	_ "github.com/rogpeppe/go-internal/testscript"
+	_ "github.com/spf13/cobra"
+	_ "go.etcd.io/bbolt"
+	_ "go.uber.org/goleak"
+	_ "go.uber.org/zap"
+	_ "golang.org/x/sys/unix"
+	_ "golang.org/x/sync/errgroup"
+	_ "golang.org/x/term"
+	_ "golang.org/x/time/rate"
+	_ "k8s.io/apimachinery/pkg/apis/meta/v1"
+	_ "k8s.io/client-go/util/workqueue"
+	_ "pgregory.net/rapid"
+	_ "sigs.k8s.io/controller-runtime/pkg/controller/priorityqueue"
+	_ "sigs.k8s.io/yaml"
+)
