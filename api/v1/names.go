@@ -59,6 +59,8 @@ func (p RelPath) Dir() string {
 func (p RelPath) Base() string { return string(p[strings.LastIndexByte(string(p), '/')+1:]) }
 
 // Digest is a SHA-256 of a file's bytes. The zero Digest means "not known".
+//
+// +kubebuilder:object:generate=false
 type Digest [sha256.Size]byte
 
 // IsZero tells whether the digest is not known.
