@@ -1,0 +1,42 @@
+package reconcile
+
+import (
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	crmetrics "sigs.k8s.io/controller-runtime/pkg/metrics"
+)
+
+// Metrics counts outcomes and durations by controller, as clusterbackup_reconcile_*. A nil *Metrics keeps none.
+type Metrics struct {
+	total    *prometheus.CounterVec
+	duration *prometheus.HistogramVec
+}
+
+// NewMetrics registers the engine's metrics at reg.
+func NewMetrics(reg prometheus.Registerer) *Metrics {
+	m := &Metrics{
+		total: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "clusterbackup_reconcile_total",
+			Help: "Reconciles by controller and outcome (success, requeue, error, terminal).",
+		}, []string{"controller", "result"}),
+		duration: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name:    "clusterbackup_reconcile_duration_seconds",
+			Help:    "How long a reconcile took.",
+			Buckets: prometheus.ExponentialBuckets(0.001, 4, 10),
+		}, []string{"controller"}),
+	}
+	reg.MustRegister(m.total, m.duration)
+	return m
+}
+
+func (m *Metrics) observe(controller, outcome string, took time.Duration) {
+	if m == nil {
+		return
+	}
+	m.total.WithLabelValues(controller, outcome).Inc()
+	m.duration.WithLabelValues(controller).Observe(took.Seconds())
+}
+
+// QueueMetrics gathers the workqueue_* metrics of every controller of this process.
+func QueueMetrics() prometheus.Gatherer { return crmetrics.Registry }
