@@ -1,0 +1,191 @@
+package placement
+
+import (
+	"cmp"
+	"slices"
+)
+
+// packing is whole files in hosts with room, and the search for a place for one more by pushing others on.
+type packing struct {
+	hosts  []Host
+	of     []int
+	room   []int64
+	copies []parcel
+	on     [][]int // host → copies there that may be pushed on, unordered
+	steps  int     // what is left of the search's budget
+	log    []step
+}
+
+// parcel is one copy of a file.
+type parcel struct {
+	file  int
+	size  int64
+	bars  *[]int // where the file's copies are, shared by all of them
+	at    int    // -1: nowhere
+	start int    // where it was at first, -1: nowhere
+}
+
+// step is one change, to be undone.
+type step struct{ parcel, from, to int }
+
+func newPacking(hosts []Host) *packing {
+	p := &packing{hosts: hosts, room: make([]int64, len(hosts)), on: make([][]int, len(hosts))}
+	p.of, _ = domains(hosts)
+	for h := range hosts {
+		p.room[h] = hosts[h].Room
+	}
+	return p
+}
+
+// add registers a copy of a file; one that has a place already takes no room for it.
+func (p *packing) add(file int, size int64, bars *[]int, at int) int {
+	p.copies = append(p.copies, parcel{file: file, size: size, bars: bars, at: at, start: at})
+	id := len(p.copies) - 1
+	if at >= 0 {
+		p.on[at] = append(p.on[at], id)
+	}
+	return id
+}
+
+// allowed tells whether a copy may lie on a host, room aside.
+func (p *packing) allowed(c *parcel, h int) bool {
+	host := &p.hosts[h]
+	return host.Open && (host.MaxFile == 0 || c.size <= host.MaxFile) && !barred(p.of, *c.bars, h)
+}
+
+// put moves a copy (-1: from or to nowhere) and remembers it.
+func (p *packing) put(id, to int) {
+	c := &p.copies[id]
+	p.log = append(p.log, step{id, c.at, to})
+	p.shift(id, to)
+}
+
+func (p *packing) shift(id, to int) {
+	c := &p.copies[id]
+	if c.at >= 0 {
+		p.room[c.at] += c.size
+		p.on[c.at] = without(p.on[c.at], id)
+		*c.bars = without(*c.bars, c.at)
+	}
+	c.at = to
+	if to >= 0 {
+		p.room[to] -= c.size
+		p.on[to] = append(p.on[to], id)
+		*c.bars = append(*c.bars, to)
+	}
+}
+
+// undo takes back what was done since the log was that long.
+func (p *packing) undo(length int) {
+	for len(p.log) > length {
+		s := p.log[len(p.log)-1]
+		p.log = p.log[:len(p.log)-1]
+		p.shift(s.parcel, s.from)
+	}
+}
+
+// place finds a home for a copy that has none, pushing at most depth others on in a row.
+func (p *packing) place(id, depth int) bool {
+	c := &p.copies[id]
+	if h := p.tightest(c); h >= 0 {
+		p.put(id, h)
+		return true
+	}
+	if depth == 0 {
+		return false
+	}
+	for _, h := range p.byDeficit(c) {
+		for _, out := range p.victims(h, c.size-p.room[h], c.file) {
+			if p.steps--; p.steps < 0 {
+				return false
+			}
+			if p.swap(id, h, out, depth) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// swap puts a copy where others give way, if those find another place.
+func (p *packing) swap(id, h int, out []int, depth int) bool {
+	mark := len(p.log)
+	for _, o := range out {
+		p.put(o, -1)
+	}
+	p.put(id, h)
+	for _, o := range out {
+		*p.copies[o].bars = append(*p.copies[o].bars, h) // not back to where it came from
+		ok := p.place(o, depth-1)
+		bars := p.copies[o].bars
+		*bars = without(*bars, h)
+		if !ok {
+			p.undo(mark)
+			return false
+		}
+	}
+	return true
+}
+
+// tightest is the host where a copy fits and leaves the least room; -1 none.
+func (p *packing) tightest(c *parcel) int {
+	best := -1
+	for h := range p.hosts {
+		if p.room[h] >= c.size && (best < 0 || p.room[h] < p.room[best]) && p.allowed(c, h) {
+			best = h
+		}
+	}
+	return best
+}
+
+// byDeficit is the hosts where a copy may lie, those that lack least room first.
+func (p *packing) byDeficit(c *parcel) []int {
+	var hosts []int
+	for h := range p.hosts {
+		if p.allowed(c, h) {
+			hosts = append(hosts, h)
+		}
+	}
+	slices.SortFunc(hosts, func(a, b int) int { return cmp.Or(cmp.Compare(p.room[b], p.room[a]), cmp.Compare(a, b)) })
+	return hosts
+}
+
+// victimsTried is how many sets of copies on one host are tried.
+const victimsTried = 6
+
+// victims are sets of copies on a host, small ones first, that make that much room: one copy, else two.
+func (p *packing) victims(h int, deficit int64, file int) [][]int {
+	ids := slices.Clone(p.on[h])
+	slices.SortFunc(ids, func(a, b int) int {
+		return cmp.Or(cmp.Compare(p.copies[a].size, p.copies[b].size), cmp.Compare(a, b))
+	})
+	ids = slices.DeleteFunc(ids, func(id int) bool { return p.copies[id].file == file })
+	var sets [][]int
+	first := slices.IndexFunc(ids, func(id int) bool { return p.copies[id].size >= deficit })
+	if first >= 0 {
+		for _, id := range ids[first:min(first+victimsTried, len(ids))] {
+			sets = append(sets, []int{id})
+		}
+	} else {
+		first = len(ids)
+	}
+	for i := first - 1; i > 0 && len(sets) < 2*victimsTried; i-- {
+		rest := deficit - p.copies[ids[i]].size
+		j, _ := slices.BinarySearchFunc(ids[:i], rest, func(id int, want int64) int { return cmp.Compare(p.copies[id].size, want) })
+		if j == i {
+			break
+		}
+		sets = append(sets, []int{ids[j], ids[i]})
+	}
+	return sets
+}
+
+// without removes the first x from s, not keeping the order.
+func without(s []int, x int) []int {
+	i := slices.Index(s, x)
+	if i < 0 {
+		return s
+	}
+	s[i] = s[len(s)-1]
+	return s[:len(s)-1]
+}

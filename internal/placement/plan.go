@@ -1,0 +1,200 @@
+package placement
+
+import (
+	"cmp"
+	"slices"
+)
+
+// Bounds of planning, so that its cost does not grow with the files.
+const (
+	maxPlanned = 2048 // classes; those beyond, the smallest ones, are handed out without a plan
+)
+
+// Plan says which bytes of which class go to which host, so that everything finds a place if it can. It is a maximum flow
+// from classes through failure domains to hosts, with a few large files ("rocks") placed one by one before the rest
+// ("sand") flows around them.
+//
+// A plan is a preference, not an order: a host that asks for more than its share gets it as long as the rest still fits as
+// well as before ([Plan.Take]). It is for one goroutine at a time.
+type Plan struct {
+	hosts   []Host
+	classes []Class
+	of      []int // host → domain
+	domains int
+
+	rocks  []File
+	homes  [][]int // rock → hosts planned for it
+	placed int64   // bytes of rocks' copies that have a home
+
+	net    *network
+	supply []int     // class → edge from the source node, -1 not planned
+	share  [][]int32 // class → host → edge that carries its share, -1 none
+	cap    [][]int32 // class → domain → edge that bounds what the domain takes
+	room   []int     // host → edge to the sink
+	need   int64     // bytes of copies wanted
+	short  int64     // bytes of copies that have no place
+}
+
+// NewPlan plans where the missing copies go. classes are the files that lack copies; rocks are the largest of them one by
+// one (a few hundred are plenty), which are counted in their classes too. Neither is kept or changed, but hosts, classes
+// and rocks must not be changed while the plan is used.
+func NewPlan(hosts []Host, classes []Class, rocks []File) *Plan {
+	p := &Plan{hosts: slices.Clone(hosts), classes: slices.Clone(classes), rocks: rocks}
+	p.of, p.domains = domains(hosts)
+	p.homes = make([][]int, len(rocks))
+	for i := range classes {
+		p.need += classes[i].Bytes * int64(classes[i].Missing)
+	}
+	p.placeRocks()
+	p.pourSand()
+	return p
+}
+
+// Short is how many bytes of copies find no place, moves left aside. 0: everything fits.
+func (p *Plan) Short() int64 { return p.short }
+
+// Need is how many bytes of copies are missing in all.
+func (p *Plan) Need() int64 { return p.need }
+
+// Share is how many bytes of a class are meant for a host now.
+func (p *Plan) Share(class, host int) int64 {
+	if e := p.share[class][host]; e >= 0 {
+		return p.net.flow(int(e))
+	}
+	return 0
+}
+
+// nodes of the network: 0 source, 1 sink, then hosts, then classes, then (class, domain).
+const (
+	sourceNode = 0
+	sinkNode   = 1
+	firstNode  = 2
+)
+
+func (p *Plan) hostNode(h int) int  { return firstNode + h }
+func (p *Plan) classNode(c int) int { return firstNode + len(p.hosts) + c }
+
+// pourSand builds the network of what the rocks left and fills it: first with a file's size of every host's room kept
+// back, so that shares can be rounded to whole files (see [Feasible]), then with all of it.
+func (p *Plan) pourSand() {
+	sand := p.sand()
+	planned := p.planned(sand)
+	p.build(sand, planned)
+	var largest int64
+	for _, c := range planned {
+		largest = max(largest, sand[c].largest())
+	}
+	for h := range p.hosts {
+		e := p.room[h]
+		p.net.room[e] = max(p.net.room[e]-largest, 0)
+	}
+	flowed := p.net.push(sourceNode, sinkNode, unlimited)
+	for h := range p.hosts {
+		if p.hosts[h].Open {
+			e := p.room[h]
+			p.net.room[e] += min(largest, max(p.hosts[h].Room, 0))
+		}
+	}
+	flowed += p.net.push(sourceNode, sinkNode, unlimited)
+	var wanted int64
+	for _, c := range planned {
+		wanted += sand[c].Bytes * int64(sand[c].Missing)
+	}
+	p.short = wanted - flowed + p.rocksShort()
+}
+
+// sand is the classes without the rocks.
+func (p *Plan) sand() []Class {
+	sand := slices.Clone(p.classes)
+	for _, r := range p.rocks {
+		c := &sand[r.Class]
+		c.Files--
+		c.Bytes -= r.Size
+	}
+	if len(p.rocks) > 0 {
+		smallest := slices.MinFunc(p.rocks, func(a, b File) int { return cmp.Compare(a.Size, b.Size) }).Size
+		for i := range sand {
+			if l := sand[i].largest(); l > smallest && sand[i].Files != p.classes[i].Files {
+				sand[i].Largest = smallest
+			}
+		}
+	}
+	return sand
+}
+
+// planned are the classes worth planning: with missing copies, the largest ones if there are very many.
+func (p *Plan) planned(sand []Class) []int {
+	var planned []int
+	for i := range sand {
+		if sand[i].Missing > 0 && sand[i].Bytes > 0 {
+			planned = append(planned, i)
+		}
+	}
+	if len(planned) > maxPlanned {
+		slices.SortStableFunc(planned, func(a, b int) int { return cmp.Compare(sand[b].Bytes, sand[a].Bytes) })
+		planned = planned[:maxPlanned]
+	}
+	return planned
+}
+
+// build makes the network: source → class → its failure domains → hosts → sink.
+func (p *Plan) build(sand []Class, planned []int) {
+	grouped := p.domains < len(p.hosts)
+	nodes, edges := firstNode+len(p.hosts)+len(p.classes), len(p.hosts)+len(planned)*(len(p.hosts)+1)
+	if grouped {
+		nodes += len(planned) * p.domains
+		edges += len(planned) * p.domains
+	}
+	p.net = newNetwork(nodes, edges)
+	p.room = make([]int, len(p.hosts))
+	for h := range p.hosts {
+		room := p.hosts[h].Room
+		if !p.hosts[h].Open {
+			room = 0
+		}
+		p.room[h] = p.net.join(p.hostNode(h), sinkNode, room)
+	}
+	p.supply = make([]int, len(p.classes))
+	p.share = make([][]int32, len(p.classes))
+	none := noEdges(len(p.hosts))
+	for c := range p.classes {
+		p.supply[c], p.share[c] = -1, none
+	}
+	domainNode := firstNode + len(p.hosts) + len(p.classes)
+	for _, c := range planned {
+		p.supply[c] = p.net.join(sourceNode, p.classNode(c), sand[c].Bytes*int64(sand[c].Missing))
+		p.share[c] = noEdges(len(p.hosts))
+		p.joinClass(c, &sand[c], grouped, domainNode)
+		if grouped {
+			domainNode += p.domains
+		}
+	}
+}
+
+// joinClass adds a class's edges to the hosts that may take it.
+func (p *Plan) joinClass(c int, class *Class, grouped bool, domainNode int) {
+	entered := make([]bool, p.domains)
+	for h := range p.hosts {
+		if !p.hosts[h].Open || barred(p.of, class.Holders, h) {
+			continue
+		}
+		from := p.classNode(c)
+		if grouped {
+			d := p.of[h]
+			from = domainNode + d
+			if !entered[d] {
+				entered[d] = true
+				p.net.join(p.classNode(c), from, class.Bytes)
+			}
+		}
+		p.share[c][h] = int32(p.net.join(from, p.hostNode(h), class.Bytes))
+	}
+}
+
+func noEdges(n int) []int32 {
+	e := make([]int32, n)
+	for i := range e {
+		e[i] = -1
+	}
+	return e
+}

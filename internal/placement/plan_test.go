@@ -1,0 +1,74 @@
+package placement
+
+import (
+	"fmt"
+	"testing"
+
+	v1 "clusterbackup/api/v1"
+)
+
+func hostName(i int) v1.HostName { return v1.HostName(fmt.Sprintf("h%d", i)) }
+
+func TestPlanLeavesAPlaceForTheRest(t *testing.T) {
+	// 0 and 1 are small, 2 is large: every file needs 2 and one of the others, so 0 and 1 must not pair up.
+	hosts := open(500, 500, 1000)
+	p := NewPlan(hosts, []Class{{Files: 100, Bytes: 1000, Missing: 2, Largest: 10}}, nil)
+	if p.Short() != 0 {
+		t.Fatalf("short %d", p.Short())
+	}
+	taken := [3]int{}
+	for h := range 2 {
+		for p.Take(h, 0, 10) {
+			taken[h]++
+		}
+	}
+	for p.Take(2, 0, 10) {
+		taken[2]++
+	}
+	if taken != [3]int{50, 50, 100} {
+		t.Errorf("taken %v", taken)
+	}
+}
+
+func TestPlanReroutesWhatAnotherHostWasMeantToTake(t *testing.T) {
+	hosts := open(1000, 1000, 1000)
+	p := NewPlan(hosts, []Class{{Files: 50, Bytes: 500, Missing: 1, Largest: 10}}, nil)
+	for i := range 50 {
+		if !p.Take(1, 0, 10) {
+			t.Fatalf("file %d refused, though any host may take all", i)
+		}
+	}
+	if p.Take(1, 0, 10) && p.Share(0, 0) > 0 {
+		t.Error("more than all was taken")
+	}
+}
+
+func TestDisplaceMakesRoomForTheStarving(t *testing.T) {
+	// The dead-lock: 0 and 1 hold files 0–6 and are full, 2 holds 7–9 and has room.
+	hosts := open(0, 0, 4)
+	var movable, missing []File
+	for range 7 {
+		movable = append(movable, File{Size: 1, Holders: []int{0, 1}})
+	}
+	for range 3 {
+		missing = append(missing, File{Size: 1, Holders: []int{2}, Missing: 1})
+	}
+	moves := Displace(hosts, missing, movable, 2, 300)
+	if len(moves) != 3 {
+		t.Fatalf("moves %v, want three", moves)
+	}
+	for _, m := range moves {
+		if m.To != 2 || m.From == 2 {
+			t.Errorf("move %v", m)
+		}
+	}
+}
+
+func TestRelieveTakesTheSmallestSufficientSet(t *testing.T) {
+	hosts := open(0, 50, 9)
+	movable := []File{{Size: 40, Holders: []int{0}}, {Size: 9, Holders: []int{0}}, {Size: 8, Holders: []int{0}}, {Size: 30, Holders: []int{0, 1}}}
+	moves, freed := Relieve(hosts, 0, 8, movable)
+	if freed != 8 || len(moves) != 1 || moves[0] != (Move{File: 2, From: 0, To: 2}) {
+		t.Errorf("got %v, %d", moves, freed)
+	}
+}
