@@ -21,6 +21,8 @@ type Cluster struct {
 // ClusterSpec is what is wanted of the cluster.
 type ClusterSpec struct {
 	// MinReplicas is for sources that name none. Default 2.
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=100
 	// +optional
 	MinReplicas int32 `json:"minReplicas,omitempty"`
 	// PollInterval is how often a client with nothing to do asks again. Default 15s.

@@ -23,6 +23,7 @@ type LocationSpec struct {
 	// Host is the host the folder is on.
 	Host HostName `json:"host"`
 	// Path is the folder, absolute.
+	// +kubebuilder:validation:Pattern=`^/.*[^/]`
 	Path string `json:"path"`
 	// Capacity is at most how many bytes lie here, temporary files and versions included.
 	// +optional

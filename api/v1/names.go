@@ -9,6 +9,9 @@ import (
 )
 
 // HostName names a host of the cluster: a DNS label, the same as in its certificate.
+//
+// +kubebuilder:validation:MaxLength=63
+// +kubebuilder:validation:Pattern=`^[a-z0-9]([-a-z0-9]*[a-z0-9])?$`
 type HostName string
 
 // SourceName names a Source: a DNS label.

@@ -8,12 +8,16 @@ import (
 )
 
 // Object is any of the kinds: a pointer to a Source, Location, Host, Cluster or File.
+//
+// +kubebuilder:object:generate=false
 type Object interface {
 	metav1.Object
 	runtime.Object
 }
 
 // Resource is how a kind is spelled on a command line.
+//
+// +kubebuilder:object:generate=false
 type Resource struct {
 	Kind     string
 	Singular string

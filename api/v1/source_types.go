@@ -23,11 +23,16 @@ type SourceSpec struct {
 	// Host is the host whose disk the tree is on.
 	Host HostName `json:"host"`
 	// Path is the tree's root on that host, absolute.
+	// +kubebuilder:validation:Pattern=`^/`
 	Path string `json:"path"`
-	// MinReplicas is how many other hosts must hold each file. 0 or absent: the cluster's default.
+	// MinReplicas is how many other hosts must hold each file. Absent: the cluster's default.
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=100
 	// +optional
 	MinReplicas int32 `json:"minReplicas,omitempty"`
-	// MaxReplicas is up to how many replicas spare room is used for. 0 or absent: MinReplicas.
+	// MaxReplicas is up to how many replicas spare room is used for. Absent: MinReplicas.
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=100
 	// +optional
 	MaxReplicas int32 `json:"maxReplicas,omitempty"`
 	// Spread is the failure domain: a host label's key, at most one replica for each of its values; "host" (the default): at
@@ -60,6 +65,7 @@ type Retention struct {
 	// +optional
 	Versions *metav1.Duration `json:"versions,omitempty"`
 	// MaxVersions is how many earlier versions of one file are kept. Default 10.
+	// +kubebuilder:validation:Minimum=0
 	// +optional
 	MaxVersions *int32 `json:"maxVersions,omitempty"`
 }
