@@ -1,0 +1,74 @@
+package tree
+
+import (
+	"errors"
+	"strings"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+const folderFlags = unix.O_RDONLY | unix.O_DIRECTORY | unix.O_NOFOLLOW | unix.O_CLOEXEC
+
+// openFolderBelow opens the folder path ("": fd itself, not a copy) one component after the other, so that neither a link
+// nor the length of the path matters.
+func openFolderBelow(fd int, path string) (int, error) {
+	at := fd
+	for path != "" {
+		var name string
+		name, path, _ = strings.Cut(path, "/")
+		next, err := openAt(at, name, folderFlags)
+		closeUnless(at, fd)
+		if err != nil {
+			return -1, err
+		}
+		at = next
+	}
+	return at, nil
+}
+
+func closeUnless(fd, keep int) {
+	if fd != keep {
+		unix.Close(fd)
+	}
+}
+
+func openAt(fd int, name string, flags int) (int, error) {
+	return retry(func() (int, error) { return unix.Openat(fd, name, flags, 0) })
+}
+
+// retry repeats what a signal interrupted, as happens on FUSE and network file systems.
+func retry(call func() (int, error)) (int, error) {
+	for {
+		n, err := call()
+		if err != unix.EINTR {
+			return n, err
+		}
+	}
+}
+
+// absent tells whether err says that no such thing is there: no entry, or something else than a folder on the way
+// (a symbolic link is EMLINK on FreeBSD, EFTYPE on NetBSD, ELOOP or ENOTDIR elsewhere).
+func absent(err error) bool {
+	return errors.Is(err, syscall.ENOENT) || errors.Is(err, syscall.ENOTDIR) || errors.Is(err, syscall.ELOOP) || linkRefused(err)
+}
+
+func goneIfAbsent(err error) error {
+	if absent(err) {
+		return ErrGone
+	}
+	return err
+}
+
+func readLink(fd int, name string) (string, error) {
+	for size := 256; ; size *= 2 {
+		buf := make([]byte, size)
+		n, err := retry(func() (int, error) { return readLinkAt(fd, name, buf) })
+		if err != nil {
+			return "", err
+		}
+		if n < size {
+			return string(buf[:n]), nil
+		}
+	}
+}

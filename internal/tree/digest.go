@@ -1,0 +1,124 @@
+package tree
+
+import (
+	"context"
+	"crypto/sha256"
+	"fmt"
+	"io"
+	"os"
+	"sync"
+	"time"
+
+	v1 "clusterbackup/api/v1"
+	"golang.org/x/sys/unix"
+)
+
+var blocks = sync.Pool{New: func() any { return new([256 << 10]byte) }}
+
+// Digest reads one file and returns the SHA-256 of its bytes, if it is the version that want describes (SameVersion) from
+// the first byte to the last. ErrChanged: it is another version, or became one. ErrGone: as for Stat.
+//
+// Two writes within one tick of the file system's clock leave the same times behind, so a file that was changed just now is
+// read only when that tick is over: up to 50 ms later, 2 s on file systems that count whole seconds.
+func (t *Tree) Digest(ctx context.Context, path v1.RelPath, want Entry) (v1.Digest, error) {
+	f, err := t.openFile(path)
+	if err != nil {
+		return v1.Digest{}, fmt.Errorf("digest %q: %w", path, err)
+	}
+	defer f.Close()
+	sum, err := digest(ctx, f, &want)
+	if err != nil {
+		return v1.Digest{}, fmt.Errorf("digest %q: %w", path, err)
+	}
+	return sum, nil
+}
+
+func digest(ctx context.Context, f *os.File, want *Entry) (sum v1.Digest, err error) {
+	if err := unchanged(f, want); err != nil {
+		return sum, err
+	}
+	if err := settle(ctx, want, time.Now()); err != nil {
+		return sum, err
+	}
+	hash := sha256.New()
+	block := blocks.Get().(*[256 << 10]byte)
+	defer blocks.Put(block)
+	for {
+		n, err := f.Read(block[:])
+		hash.Write(block[:n])
+		if err == io.EOF {
+			break
+		}
+		if err != nil {
+			return sum, err
+		}
+		if err := ctx.Err(); err != nil {
+			return sum, err
+		}
+	}
+	if err := unchanged(f, want); err != nil {
+		return sum, err
+	}
+	hash.Sum(sum[:0])
+	return sum, nil
+}
+
+func unchanged(f *os.File, want *Entry) error {
+	var now Entry
+	if err := statFD(int(f.Fd()), &now); err != nil {
+		return err
+	}
+	if now.Kind != KindFile || !now.SameVersion(want) {
+		return ErrChanged
+	}
+	return nil
+}
+
+// settle waits until the tick in which the file was last changed is over.
+func settle(ctx context.Context, e *Entry, now time.Time) error {
+	tick := 50 * time.Millisecond
+	if e.ChangeTime%1e9 == 0 && e.ModTime%1e9 == 0 {
+		tick = 2 * time.Second
+	}
+	wait := min(time.Unix(0, e.ChangeTime).Add(tick).Sub(now), tick)
+	if wait <= 0 {
+		return nil
+	}
+	timer := time.NewTimer(wait)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// openFile opens a regular file of the tree. What is none is ErrChanged: it isn't opened, since opening a device can do things.
+func (t *Tree) openFile(path v1.RelPath) (*os.File, error) {
+	root, err := t.open()
+	if err != nil {
+		return nil, err
+	}
+	defer unix.Close(root)
+	folder, err := openFolderBelow(root, path.Dir())
+	if err != nil {
+		return nil, goneIfAbsent(err)
+	}
+	defer closeUnless(folder, root)
+	var e Entry
+	if err := statAt(folder, path.Base(), &e); err != nil {
+		return nil, goneIfAbsent(err)
+	}
+	if e.Kind != KindFile {
+		return nil, ErrChanged
+	}
+	fd, err := openAt(folder, path.Base(), fileFlags)
+	if err != nil {
+		return nil, goneIfAbsent(err)
+	}
+	return os.NewFile(uintptr(fd), string(path)), nil
+}
+
+// fileFlags: O_NONBLOCK, so that a FIFO put in the file's place between stat and open doesn't hold us.
+const fileFlags = unix.O_RDONLY | unix.O_NOFOLLOW | unix.O_NONBLOCK | unix.O_CLOEXEC
