@@ -155,7 +155,7 @@ func TestWalkKeepsNamesAsBytes(t *testing.T) {
 	}
 	s := walk(t, open(t, root, tree.Options{}))
 	for _, name := range names {
-		for _, path := range []string{name, "folder" + name[1:] + "/" + name} {
+		for _, path := range []string{name, "d" + name[1:] + "/" + name} {
 			if e := s.entries[path]; e.Kind != tree.KindFile || e.Size != int64(len(name)) {
 				t.Errorf("%q is %+v", path, e)
 			}

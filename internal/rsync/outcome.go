@@ -1,0 +1,139 @@
+package rsync
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os/exec"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// What Run can answer. Wrapped, with rsync's own first message.
+var (
+	ErrDenied      = errors.New("the peer refused")
+	ErrUnavailable = errors.New("the peer cannot serve it now")
+	ErrUnreachable = errors.New("the peer cannot be reached")
+	ErrBroken      = errors.New("the connection broke")
+	ErrWrite       = errors.New("cannot write to the destination")
+	ErrFailed      = errors.New("rsync failed")
+)
+
+// Exit codes of "cbd rsh", by which Run learns what went wrong on the way: rsync passes on the highest one it sees.
+const (
+	ExitDenied      = 253
+	ExitUnavailable = 254
+	ExitUnreachable = 255
+)
+
+// ExitCode is the exit code with which "cbd rsh" reports err; 0 for nil.
+func ExitCode(err error) int {
+	switch {
+	case err == nil:
+		return 0
+	case errors.Is(err, ErrDenied):
+		return ExitDenied
+	case errors.Is(err, ErrUnavailable):
+		return ExitUnavailable
+	case errors.Is(err, ErrBroken):
+		return exitProtocol
+	}
+	return ExitUnreachable
+}
+
+// Exit codes of rsync (rsync(1), EXIT VALUES).
+const (
+	exitStart    = 5
+	exitSocket   = 10
+	exitFile     = 11
+	exitProtocol = 12
+	exitSignal   = 20
+	exitPartial  = 23
+	exitVanished = 24
+	exitTimeout  = 30
+)
+
+// Stats are what rsync says it did.
+type Stats struct {
+	Files         int64 // regular files transferred, wholly or as a delta
+	BytesReceived int64 // on the wire, protocol included
+	BytesSent     int64
+	Literal       int64 // bytes of files that travelled
+	Matched       int64 // bytes of files that were taken from a basis
+	Duration      time.Duration
+	// Partial: some files did not arrive (vanished, unreadable, changed their kind); look which.
+	Partial bool
+	// Messages are rsync's own, for people, the first few.
+	Messages []string
+}
+
+// maxMessages bounds Stats.Messages.
+const maxMessages = 100
+
+// judge turns what Wait said into Run's answer.
+func judge(ctx context.Context, waited error, stats *Stats) error {
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	var exit *exec.ExitError
+	switch {
+	case waited == nil:
+		return nil
+	case !errors.As(waited, &exit):
+		return fmt.Errorf("%w: %w", ErrFailed, waited)
+	}
+	code := exit.ExitCode()
+	if code == exitPartial || code == exitVanished {
+		stats.Partial = true
+		return nil
+	}
+	why := exit.String()
+	if len(stats.Messages) > 0 {
+		why = stats.Messages[0]
+	}
+	return fmt.Errorf("%w: %s", classify(code), why)
+}
+
+func classify(code int) error {
+	switch code {
+	case ExitDenied:
+		return ErrDenied
+	case ExitUnavailable, exitStart:
+		return ErrUnavailable
+	case ExitUnreachable, 127:
+		return ErrUnreachable
+	case exitSocket, exitProtocol, exitSignal, exitTimeout:
+		return ErrBroken
+	case exitFile:
+		return ErrWrite
+	}
+	return ErrFailed
+}
+
+// read takes the figures from rsync's --stats, in English and without separators as Run asks for them.
+func (s *Stats) read(lines []string) {
+	for _, line := range lines {
+		name, value, ok := strings.Cut(line, ": ")
+		if !ok {
+			continue
+		}
+		number, _, _ := strings.Cut(value, " ")
+		n, err := strconv.ParseInt(number, 10, 64)
+		if err != nil {
+			continue
+		}
+		switch name {
+		case "Number of regular files transferred":
+			s.Files = n
+		case "Total bytes received":
+			s.BytesReceived = n
+		case "Total bytes sent":
+			s.BytesSent = n
+		case "Literal data":
+			s.Literal = n
+		case "Matched data":
+			s.Matched = n
+		}
+	}
+}

@@ -1,0 +1,184 @@
+package rsync
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	v1 "clusterbackup/api/v1"
+)
+
+// DefaultModule is the module's name where none is given. One connection serves one folder, so the name tells nobody anything.
+const DefaultModule = "data"
+
+// Pull is one batch of files to fetch from one folder of one peer.
+type Pull struct {
+	Tool  Tool
+	Shell []string // argv of the remote shell; rsync appends the host and a command, which the shell ignores
+	Host  string
+	// Module is the served folder's name in rsync's protocol; "" is DefaultModule. It is the one ServeModule was given.
+	Module string
+	// Subdir is where below the served folder the files are looked for; "" is the folder itself.
+	Subdir string
+	// Files are below Subdir, and arrive under the same paths below Dest. Only regular files do.
+	Files []v1.RelPath
+	// Dest is an existing folder, absolute, that nobody reads while Run writes. Unfinished files are left there when Run is
+	// ended; the next Run goes on with them.
+	Dest string
+	// CopyDest are folders, absolute, at most 20, where older versions may lie under the same paths: what they have in common
+	// with the new version does not travel.
+	CopyDest       []string
+	BandwidthLimit int64         // bytes per second; 0: none
+	Timeout        time.Duration // ends a transfer in which nothing moves; 0: 5 minutes
+	Owner          bool          // keep numeric owner and group, where this process may
+	Xattrs         bool          // keep extended attributes, where this process and the file systems may
+}
+
+// maxPath is how long a path rsync handles whole: it cuts longer ones short.
+const maxPath = 4000
+
+// Errors of Pull's fields.
+var (
+	ErrNotAbsolute = errors.New("path is not absolute")
+	ErrNoShell     = errors.New("no remote shell given")
+)
+
+// Run fetches the files. nil: look at Dest for what arrived; Stats.Partial says that some did not. A file that arrived has
+// its modification time and mode; one that did not is absent, or unfinished with another modification time or size.
+// ErrDenied, ErrUnavailable, ErrUnreachable, ErrBroken, ErrWrite, ErrFailed: even then some files may be whole.
+// When ctx ends, so does every process that Run started.
+func (p Pull) Run(ctx context.Context) (Stats, error) {
+	var stats Stats
+	if err := p.check(); err != nil {
+		return stats, fmt.Errorf("pull from %s: %w", p.Host, err)
+	}
+	list := p.list(&stats)
+	if len(list) == 0 {
+		return stats, nil
+	}
+	began := time.Now()
+	out, errs := &head{limit: 16 << 10}, &head{limit: 64 << 10}
+	waited := runHere(func() error {
+		cmd := exec.CommandContext(ctx, p.Tool.Path, p.args()...)
+		prepare(cmd)
+		cmd.Dir = "/"
+		cmd.Stdin, cmd.Stdout, cmd.Stderr = bytes.NewReader(list), out, errs
+		return cmd.Run()
+	})
+	stats.Duration = time.Since(began)
+	stats.read(out.lines())
+	stats.Messages = append(stats.Messages, errs.lines()...)
+	stats.Messages = stats.Messages[:min(len(stats.Messages), maxMessages)]
+	if err := judge(ctx, waited, &stats); err != nil {
+		return stats, fmt.Errorf("pull from %s: %w", p.Host, err)
+	}
+	return stats, nil
+}
+
+func (p Pull) check() error {
+	if len(p.Shell) == 0 {
+		return ErrNoShell
+	}
+	for _, dir := range append([]string{p.Dest}, p.CopyDest...) {
+		if !filepath.IsAbs(dir) {
+			return fmt.Errorf("%q: %w", dir, ErrNotAbsolute)
+		}
+	}
+	return nil
+}
+
+// list is what --files-from reads. Each name begins with "./" or the subfolder, so that none is taken for a comment or an
+// option; "/./" marks where the path that is kept begins.
+func (p Pull) list(stats *Stats) []byte {
+	prefix := "./"
+	if p.Subdir != "" {
+		prefix = "./" + strings.Trim(p.Subdir, "/") + "/./"
+	}
+	var list []byte
+	for _, file := range p.Files {
+		if len(prefix)+len(file) > maxPath || len(p.Dest)+len(file) > maxPath {
+			stats.Partial = true
+			stats.Messages = append(stats.Messages, fmt.Sprintf("path of %d bytes is too long for rsync: %.60q…", len(file), file))
+			continue
+		}
+		list = append(list, prefix...)
+		list = append(list, file...)
+		list = append(list, 0)
+	}
+	return list
+}
+
+// args: --inplace since nobody reads Dest and a killed copy goes on from what is there; --no-implied-dirs so that folders
+// are plain ones of ours, whatever their modes at the source.
+func (p Pull) args() []string {
+	timeout := p.Timeout
+	if timeout <= 0 {
+		timeout = 5 * time.Minute
+	}
+	args := []string{"--rsh=" + quote(p.Shell), "--files-from=-", "--from0", "--no-implied-dirs", "--inplace", "--perms", "--times",
+		"--no-motd", "--stats", "--no-human-readable", "--timeout=" + strconv.Itoa(int((timeout+time.Second-1)/time.Second))}
+	root := os.Geteuid() == 0
+	if !root {
+		args = append(args, "--chmod=Fu+r") // or its holder could not read it back
+	}
+	if p.Owner && root {
+		args = append(args, "--owner", "--group", "--numeric-ids")
+	}
+	if p.Xattrs {
+		args = append(args, "--xattrs")
+	}
+	if p.BandwidthLimit > 0 {
+		args = append(args, "--bwlimit="+strconv.FormatInt(max(1, p.BandwidthLimit>>10), 10))
+	}
+	args = append(args, p.basis()...)
+	return append(args, "--", p.Host+"::"+p.module()+"/", strings.TrimRight(p.Dest, "/")+"/")
+}
+
+// basis: where there is nothing to compare with, comparing is not even begun. A version that has its predecessor's size and
+// time is compared nevertheless (--ignore-times).
+func (p Pull) basis() []string {
+	if len(p.CopyDest) == 0 && emptyFolder(p.Dest) {
+		return []string{"--whole-file"}
+	}
+	args := []string{"--no-whole-file"}
+	if len(p.CopyDest) > 0 {
+		args = append(args, "--ignore-times")
+	}
+	for _, dir := range p.CopyDest {
+		args = append(args, "--copy-dest="+dir)
+	}
+	return args
+}
+
+func emptyFolder(dir string) bool {
+	f, err := os.Open(dir)
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	names, _ := f.Readdirnames(1)
+	return len(names) == 0
+}
+
+func (p Pull) module() string {
+	if p.Module == "" {
+		return DefaultModule
+	}
+	return p.Module
+}
+
+// quote writes an argv the way rsync takes --rsh apart: blanks separate, quotes protect, a doubled quote is one.
+func quote(argv []string) string {
+	quoted := make([]string, len(argv))
+	for i, arg := range argv {
+		quoted[i] = "'" + strings.ReplaceAll(arg, "'", "''") + "'"
+	}
+	return strings.Join(quoted, " ")
+}

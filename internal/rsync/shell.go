@@ -1,0 +1,64 @@
+package rsync
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"sync"
+	"syscall"
+)
+
+// Shell is the rest of "cbd rsh" once Ask has said yes: it carries rsync's bytes both ways until the peer has sent its
+// last. The end of stdin is passed on as the end of our half of the connection. stdin's Close must end a Read of it (as of
+// Standard's does).
+func Shell(ctx context.Context, stdin io.ReadCloser, stdout io.Writer, conn net.Conn) error {
+	stop := context.AfterFunc(ctx, func() { conn.Close() })
+	defer stop()
+	var sending sync.WaitGroup
+	sending.Go(func() {
+		if _, err := pump(conn, stdin); err == nil {
+			closeWrite(conn)
+		}
+	})
+	_, err := pump(stdout, conn)
+	stdin.Close()
+	conn.Close()
+	sending.Wait()
+	switch {
+	case ctx.Err() != nil:
+		return context.Cause(ctx)
+	case err == nil, errors.Is(err, syscall.EPIPE): // our rsync has ended: it knows why
+		return nil
+	}
+	return fmt.Errorf("carry rsync's bytes: %w: %w", ErrBroken, err)
+}
+
+// Standard is the process's standard input and output such that closing ends a read.
+func Standard() (in, out *os.File, err error) {
+	for _, fd := range []int{0, 1} {
+		if err := syscall.SetNonblock(fd, true); err != nil {
+			return nil, nil, fmt.Errorf("prepare standard input and output: %w", err)
+		}
+	}
+	return os.NewFile(0, "stdin"), os.NewFile(1, "stdout"), nil
+}
+
+var buffers = sync.Pool{New: func() any { return new([256 << 10]byte) }}
+
+// pump copies until the source ends or either side fails. It never hands the copying to either side's own method:
+// those use small buffers.
+func pump(to io.Writer, from io.Reader) (int64, error) {
+	buf := buffers.Get().(*[256 << 10]byte)
+	defer buffers.Put(buf)
+	return io.CopyBuffer(struct{ io.Writer }{to}, struct{ io.Reader }{from}, buf[:])
+}
+
+func closeWrite(conn io.Closer) error {
+	if half, ok := conn.(interface{ CloseWrite() error }); ok {
+		return half.CloseWrite()
+	}
+	return conn.Close()
+}
