@@ -1,0 +1,344 @@
+package location
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"time"
+
+	"go.etcd.io/bbolt"
+	"golang.org/x/sys/unix"
+
+	v1 "clusterbackup/api/v1"
+)
+
+const (
+	versionsRoot = kept + "/versions"
+	stampLayout  = "20060102T150405Z"
+	maxName      = 255
+)
+
+func versionsFolder(source v1.SourceName) string { return join(versionsRoot, string(source)) }
+
+// versionBase is a version's name: the file's, "~", and when it stopped being current. A name that would be too long is cut, and
+// told apart by a part of its hash.
+func versionBase(base string, since int64) string {
+	stamp := "~" + time.Unix(since, 0).UTC().Format(stampLayout)
+	if len(base)+len(stamp) <= maxName {
+		return base + stamp
+	}
+	return base[:maxName-len(stamp)-9] + "-" + shortHash(base)[:8] + stamp
+}
+
+func shortHash(s string) string {
+	sum := sha256.Sum256([]byte(s))
+	return hex.EncodeToString(sum[:8])
+}
+
+// planVersion finds a free name in versions/ for what is to be set aside, and makes the folder for it.
+func (l *Location) planVersion(c *cursor, sync *syncer, source v1.SourceName, rec Record, keep time.Duration, reason Reason) (*intent, error) {
+	root, err := l.top.ensure(versionsFolder(source), 0o700, sync.touched)
+	if err != nil {
+		return nil, err
+	}
+	root.close()
+	dir, base := split(string(rec.Path))
+	at, err := c.make(join(versionsFolder(source), dir), sync.touched)
+	var inWay *inTheWayError
+	if errors.As(err, &inWay) || errors.Is(err, unix.ENAMETOOLONG) { // an older version has the folder's name
+		dir = "~" + shortHash(dir)
+		at, err = c.make(join(versionsFolder(source), dir), sync.touched)
+	}
+	if err != nil {
+		return nil, err
+	}
+	in := &intent{kind: intentRetire, source: source, record: rec, reason: reason}
+	for in.since = l.now().Unix(); ; in.since++ {
+		in.until = in.since + int64(keep/time.Second)
+		in.name = join(dir, versionBase(base, in.since))
+		taken, err := at.exists(versionBase(base, in.since))
+		if err != nil {
+			return nil, err
+		}
+		if !taken {
+			return in, nil
+		}
+	}
+}
+
+// linkAside gives what is called base in from its name in versions/ as well; where there are no hard links, instead.
+func (l *Location) linkAside(c *cursor, sync *syncer, source v1.SourceName, in *intent, from folder, base string) error {
+	dir, name := split(join(versionsFolder(source), in.name))
+	at, err := c.find(dir)
+	if err != nil {
+		return err
+	}
+	err = from.link(base, at, name)
+	if err != nil && err != unix.EEXIST {
+		err = from.rename(base, at, name)
+	}
+	if err != nil {
+		return fmt.Errorf("keep earlier version %q: %w", in.name, err)
+	}
+	sync.touched(dir)
+	return nil
+}
+
+// undoAside takes a version back whose successor could not take its place.
+func (l *Location) undoAside(source v1.SourceName, in *intent, dir, base string) error {
+	vdir, vbase := split(join(versionsFolder(source), in.name))
+	versions, err := l.top.open(vdir)
+	if err != nil {
+		return err
+	}
+	defer versions.close()
+	at, err := l.top.open(dir)
+	if err != nil {
+		return err
+	}
+	defer at.close()
+	there, err := at.exists(base)
+	if err != nil {
+		return err
+	}
+	if there {
+		err = versions.remove(vbase)
+	} else {
+		err = versions.rename(vbase, at, base)
+	}
+	if isAbsent(err) {
+		return nil
+	}
+	return err
+}
+
+// retireAt sets the file aside that stands at a path below the location, known or not. Location.mu is held.
+func (l *Location) retireAt(ctx context.Context, source v1.SourceName, path string, keep time.Duration) error {
+	rel := v1.RelPath(path[len(source)+1:])
+	var rec Record
+	var had bool
+	err := l.db.View(func(tx *bbolt.Tx) (err error) {
+		rec, had, err = readSource(tx, source).get(rel)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	reason := Replaced
+	if !had {
+		if l.folded {
+			return fmt.Errorf("%q: %w", rel, ErrNameTaken)
+		}
+		reason = Stray
+		if rec, err = l.examine(ctx, path, rel); err != nil {
+			return err
+		}
+	}
+	errs, err := l.retire(source, []Record{rec}, keep, reason)
+	return errors.Join(err, errors.Join(errs...))
+}
+
+// examine makes a record of a file that nothing is known of.
+func (l *Location) examine(ctx context.Context, path string, rel v1.RelPath) (Record, error) {
+	dir, base := split(path)
+	at, err := l.top.open(dir)
+	if err != nil {
+		return Record{}, err
+	}
+	defer at.close()
+	return examineIn(ctx, newHasher(), at, base, rel)
+}
+
+func examineIn(ctx context.Context, hash *hasher, at folder, base string, rel v1.RelPath) (Record, error) {
+	st, err := at.stat(base)
+	if err != nil {
+		return Record{}, err
+	}
+	if !isRegular(&st) {
+		return Record{}, fmt.Errorf("%q: %w", rel, ErrNotRegular)
+	}
+	digest, err := hash.file(ctx, at, base, &st)
+	return Record{Path: rel, Digest: digest, Size: st.Size, ModTime: modTime(&st), Mode: uint32(st.Mode) & 0o7777}, err
+}
+
+const retireRun = 1000
+
+// retireBelow sets everything below a folder aside, so that a file can take its name. Location.mu is held.
+func (l *Location) retireBelow(ctx context.Context, source v1.SourceName, path v1.RelPath, keep time.Duration) error {
+	for {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		var recs []Record
+		for rec, err := range l.Records(source, string(path)) {
+			if err != nil {
+				return err
+			}
+			if rec.Path != path {
+				recs = append(recs, rec)
+			}
+			if len(recs) == retireRun {
+				break
+			}
+		}
+		if len(recs) == 0 {
+			break
+		}
+		errs, err := l.retire(source, recs, keep, Replaced)
+		if err := errors.Join(err, errors.Join(errs...)); err != nil {
+			return err
+		}
+	}
+	dir, base := split(join(string(source), string(path)))
+	at, err := l.top.open(dir)
+	if err != nil {
+		return err
+	}
+	defer at.close()
+	if err := removeEmptyFolders(at, base); err != nil && !isAbsent(err) {
+		return fmt.Errorf("folder %q is in the way and holds files that are not replicas (move them elsewhere): %w", join(dir, base), err)
+	}
+	return nil
+}
+
+// removeEmptyFolders removes a folder that has nothing but folders in it.
+func removeEmptyFolders(at folder, name string) error {
+	err := at.removeFolder(name)
+	if err != unix.ENOTEMPTY && err != unix.EEXIST {
+		return err
+	}
+	sub, err := at.child(name)
+	if err != nil {
+		return err
+	}
+	defer sub.close()
+	names, err := sub.names()
+	if err != nil {
+		return err
+	}
+	for _, n := range names {
+		st, err := sub.stat(n)
+		if err != nil {
+			return err
+		}
+		if !isFolder(&st) {
+			return unix.ENOTEMPTY
+		}
+		if err := removeEmptyFolders(sub, n); err != nil {
+			return err
+		}
+	}
+	return at.removeFolder(name)
+}
+
+// retire moves files to versions/, durably. Errors are per file, in the order of recs. Location.mu is held.
+func (l *Location) retire(source v1.SourceName, recs []Record, keep time.Duration, reason Reason) ([]error, error) {
+	sync, err := l.newSyncer()
+	if err != nil {
+		return nil, err
+	}
+	defer sync.close()
+	sync.plan(len(recs), l.wholeSync)
+	errs := make([]error, len(recs))
+	plans := make([]*intent, len(recs))
+	var intents []*intent
+	versions := cursor{top: l.top}
+	defer versions.close()
+	for i, rec := range recs {
+		if plans[i], errs[i] = l.planVersion(&versions, sync, source, rec, keep, reason); errs[i] == nil {
+			intents = append(intents, plans[i])
+		}
+	}
+	if err := l.commit(func(u *update) error { return u.putIntents(intents) }, nil); err != nil {
+		return nil, fmt.Errorf("write intents: %w", err)
+	}
+	l.fault("retireIntents")
+	moved := make([]bool, len(recs))
+	for i := range recs {
+		if errs[i] == nil {
+			moved[i], errs[i] = l.retireOne(&versions, sync, source, plans[i])
+			l.fault("retireMoved")
+		}
+	}
+	if err := sync.sync(); err != nil {
+		return nil, l.unsettled(fmt.Errorf("sync retired files: %w", err))
+	}
+	err = l.commit(func(u *update) error {
+		s, err := u.source(source)
+		if err != nil {
+			return err
+		}
+		for i, rec := range recs {
+			if errs[i] != nil {
+				continue
+			}
+			if moved[i] {
+				err = s.putVersion(plans[i].version(rec))
+			}
+			if err = errors.Join(err, s.remove(rec.Path)); err != nil {
+				return err
+			}
+		}
+		return u.clearIntents()
+	}, nil)
+	if err != nil {
+		return nil, l.unsettled(fmt.Errorf("record retired files: %w", err))
+	}
+	return errs, nil
+}
+
+// retireOne moves one file; one that is not there any more has nothing to be kept.
+func (l *Location) retireOne(versions *cursor, sync *syncer, source v1.SourceName, in *intent) (moved bool, err error) {
+	dir, base := split(join(string(source), string(in.record.Path)))
+	at, err := l.top.open(dir)
+	if isAbsent(err) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	defer at.close()
+	vdir, vbase := split(join(versionsFolder(source), in.name))
+	to, err := versions.find(vdir)
+	if err != nil {
+		return false, err
+	}
+	err = at.rename(base, to, vbase)
+	if isAbsent(err) {
+		return false, nil
+	}
+	sync.touched(dir)
+	sync.touched(vdir)
+	return err == nil, err
+}
+
+// prune removes the folders that became empty.
+func (l *Location) prune(source v1.SourceName, recs []Record) {
+	last := ""
+	for i, rec := range recs {
+		dir := join(string(source), rec.Path.Dir())
+		if i > 0 && dir == last {
+			continue
+		}
+		last = dir
+		l.pruneUp(dir)
+	}
+}
+
+// pruneUp removes a folder, and those above it, as far as they are empty.
+func (l *Location) pruneUp(dir string) {
+	for dir != "" && dir != versionsRoot {
+		parent, base := split(dir)
+		at, err := l.top.open(parent)
+		if err == nil {
+			err = at.removeFolder(base)
+			at.close()
+		}
+		if err != nil && !isAbsent(err) {
+			return
+		}
+		dir = parent
+	}
+}

@@ -1,0 +1,245 @@
+package location
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	v1 "clusterbackup/api/v1"
+)
+
+const (
+	partialRoot   = kept + "/partial"
+	resumePrefix  = "resume-"
+	resumeForDays = 7
+)
+
+// ResumeFrom is the size from which an unfinished copy is worth keeping: from there on Begin with BatchOptions.Resume.
+const ResumeFrom = 8 * mebibyte
+
+// BatchOptions are for Begin.
+type BatchOptions struct {
+	// Reservation is handed over to the batch. Without one, Publish takes only what there is room for then.
+	Reservation *Reservation
+	// Resume, for a batch of one big file, is its path: what an earlier batch left of the copy is there again.
+	Resume v1.RelPath
+	// KeepVersions is how long a version that is replaced is kept at least.
+	KeepVersions time.Duration
+}
+
+// Batch is some files on their way into the location. It has a folder of its own until Close.
+type Batch struct {
+	l      *Location
+	source v1.SourceName
+	name   string // of its folder, in partial/
+	opts   BatchOptions
+	sync   *syncer
+	closed bool
+}
+
+// Begin makes a folder for files of one source to be copied into.
+func (l *Location) Begin(ctx context.Context, source v1.SourceName, opts BatchOptions) (*Batch, error) {
+	if opts.Reservation == nil {
+		opts.Reservation = &Reservation{space: l.space}
+	}
+	b := &Batch{l: l, source: source, opts: opts}
+	if err := b.begin(ctx); err != nil {
+		opts.Reservation.Release()
+		return nil, fmt.Errorf("begin batch of %s: %w", source, err)
+	}
+	return b, nil
+}
+
+func (b *Batch) begin(ctx context.Context) (err error) {
+	if err := checkSourceName(b.source); err != nil {
+		return err
+	}
+	if err := errors.Join(b.l.Check(ctx), b.l.usable()); err != nil {
+		return err
+	}
+	if b.sync, err = b.l.newSyncer(); err != nil {
+		return err
+	}
+	if err = b.takeFolder(); err != nil {
+		b.sync.close()
+	}
+	return err
+}
+
+func (b *Batch) takeFolder() error {
+	l := b.l
+	b.name = "batch-" + strings.ToLower(rand.Text())
+	if b.opts.Resume != "" {
+		b.name = resumeName(b.source, b.opts.Resume)
+		if !l.takeResume(b.name) {
+			return fmt.Errorf("copy %q: %w", b.opts.Resume, ErrBusy)
+		}
+	}
+	at, err := l.top.ensure(join(partialRoot, b.name), 0o700, func(string) {})
+	if err != nil {
+		l.leaveResume(b.name)
+		return err
+	}
+	at.close()
+	return nil
+}
+
+// resumeName is the same for every copy of one file.
+func resumeName(source v1.SourceName, path v1.RelPath) string {
+	sum := sha256.Sum256([]byte(path))
+	return resumePrefix + string(source) + "-" + hex.EncodeToString(sum[:12])
+}
+
+// takeResume takes an unfinished copy up: it is no longer idle.
+func (l *Location) takeResume(name string) bool {
+	l.stateMu.Lock()
+	defer l.stateMu.Unlock()
+	if _, taken := l.resumed[name]; taken {
+		return false
+	}
+	l.resumed[name] = struct{}{}
+	if partial, err := l.top.open(partialRoot); err == nil {
+		l.space.addIdle(-partial.treeBytes(name), nil)
+		partial.close()
+	}
+	return true
+}
+
+func (l *Location) leaveResume(name string) {
+	l.stateMu.Lock()
+	defer l.stateMu.Unlock()
+	delete(l.resumed, name)
+}
+
+// Dir is where the files are to be copied to, each at its path.
+func (b *Batch) Dir() string { return filepath.Join(b.l.root, partialRoot, b.name) }
+
+// Source is whose files they are.
+func (b *Batch) Source() v1.SourceName { return b.source }
+
+// Close removes what was not published and gives up the room. What is left of a big file stays to be resumed. Close waits for no
+// disk and may be called twice.
+func (b *Batch) Close() error {
+	if b.closed {
+		return nil
+	}
+	b.closed = true
+	b.sync.close()
+	partial, err := b.l.top.open(partialRoot)
+	if err != nil {
+		b.opts.Reservation.Release()
+		return fmt.Errorf("close batch: %w", err)
+	}
+	defer partial.close()
+	if b.opts.Resume == "" {
+		err = partial.removeTree(b.name)
+		b.opts.Reservation.Release()
+		return err
+	}
+	left := partial.treeBytes(b.name)
+	if left == 0 {
+		err = partial.removeTree(b.name)
+	}
+	b.l.space.addIdle(left, b.opts.Reservation)
+	b.l.leaveResume(b.name)
+	return err
+}
+
+// sweep clears partial/ of what nobody works on: all but unfinished copies that can be resumed.
+func (l *Location) sweep() error {
+	partial, err := l.top.open(partialRoot)
+	if err != nil {
+		return err
+	}
+	defer partial.close()
+	names, err := partial.names()
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		if l.resumable(partial, name) {
+			l.space.addIdle(partial.treeBytes(name), nil)
+			continue
+		}
+		if err := partial.removeTree(name); err != nil {
+			l.cfg.Log.Error(err, "Unfinished copy could not be removed", "location", l.cfg.Name)
+		}
+	}
+	return nil
+}
+
+func (l *Location) resumable(partial folder, name string) bool {
+	st, err := partial.stat(name)
+	return err == nil && strings.HasPrefix(name, resumePrefix) && st.Mode&unix.S_IFMT == unix.S_IFDIR &&
+		l.cfg.Clock().Sub(time.Unix(0, modTime(&st))) < resumeForDays*24*time.Hour
+}
+
+// dropIdle removes unfinished copies that nobody works on, and tells whether there were any.
+func (l *Location) dropIdle() bool { return l.dropIdleIf(func(folder, string) bool { return true }) }
+
+func (l *Location) dropIdleIf(drop func(partial folder, name string) bool) bool {
+	if l.Check(context.Background()) != nil {
+		return false
+	}
+	l.stateMu.Lock()
+	defer l.stateMu.Unlock()
+	partial, err := l.top.open(partialRoot)
+	if err != nil {
+		return false
+	}
+	defer partial.close()
+	names, _ := partial.names()
+	dropped := false
+	for _, name := range names {
+		if _, busy := l.resumed[name]; busy || !strings.HasPrefix(name, resumePrefix) || !drop(partial, name) {
+			continue
+		}
+		bytes := partial.treeBytes(name)
+		if partial.removeTree(name) == nil {
+			l.space.addIdle(-bytes, nil)
+			dropped = true
+		}
+	}
+	return dropped
+}
+
+// foldsNames finds out whether the file system takes different names for the same, as those of macOS and FAT do.
+func (l *Location) foldsNames() (bool, error) {
+	partial, err := l.top.open(partialRoot)
+	if err != nil {
+		return false, err
+	}
+	defer partial.close()
+	probe, err := partial.ensure("probe-case", 0o700, func(string) {})
+	if err != nil {
+		return false, err
+	}
+	probe.close()
+	folds, err := partial.exists("PROBE-CASE")
+	return folds, errors.Join(err, partial.removeTree("probe-case"))
+}
+
+// checkSourceName refuses what could lead out of the location; that it is a DNS label was checked elsewhere.
+func checkSourceName(source v1.SourceName) error {
+	if source == "" || source[0] == '.' || strings.ContainsAny(string(source), "/\x00") {
+		return fmt.Errorf("source name %q is not a name", source)
+	}
+	return nil
+}
+
+// checkPath refuses what could lead out of the source's folder, and what the index can't hold.
+func checkPath(path v1.RelPath) error {
+	if len(path) > maxKey {
+		return fmt.Errorf("path of %d bytes is too long", len(path))
+	}
+	_, err := v1.ParseRelPath(string(path))
+	return err
+}

@@ -1,0 +1,45 @@
+package location
+
+import "errors"
+
+// Errors of Open and Check. All mean that the location must not be used.
+var (
+	// ErrMissing: the folder, or what location.json should be in it, is not there; an unmounted disk, as a rule.
+	ErrMissing = errors.New("location is missing")
+	// ErrForeign: the folder belongs to another cluster.
+	ErrForeign = errors.New("location belongs to another cluster")
+	// ErrIdentity: what is there now is not what was there before; another disk, or a disk mounted over the folder.
+	ErrIdentity = errors.New("location is not the one that was known")
+	// ErrCorruptIndex: the index can't be read. Its bytes are left as they are.
+	ErrCorruptIndex = errors.New("index of location is damaged")
+	// ErrNotEmpty: a new location was to be made in a folder that has other things in it.
+	ErrNotEmpty = errors.New("folder is not empty")
+	// ErrBusy: another process has the location open, or the file's earlier copy is still under way.
+	ErrBusy = errors.New("in use")
+	// ErrRebuilding: the index is being rebuilt from the files; until that is done, what is held is not known.
+	ErrRebuilding = errors.New("index is being rebuilt")
+	// ErrClosed: Close was called.
+	ErrClosed = errors.New("location is closed")
+	// ErrUnsettled: a write to disk or index failed half-way. Closing and opening the location again puts it right.
+	ErrUnsettled = errors.New("location must be opened again after a failed write")
+)
+
+// Errors about single files.
+var (
+	// ErrFull: neither capacity nor reserve leave room.
+	ErrFull = errors.New("no room")
+	// ErrVanished: the copy brought no such file.
+	ErrVanished = errors.New("file did not arrive")
+	// ErrChanged: what arrived has another size or modification time than was announced.
+	ErrChanged = errors.New("file changed while it was copied")
+	// ErrNotRegular: what arrived, or what is in the way, is not a regular file.
+	ErrNotRegular = errors.New("not a regular file")
+	// ErrNameTaken: this file system takes the name for that of another file that is held (upper and lower case, say).
+	ErrNameTaken = errors.New("file system takes the name for another's")
+	// ErrNotHeld: no such replica is held.
+	ErrNotHeld = errors.New("not held")
+	// ErrGeneration: another generation of the file is held than the one that was named.
+	ErrGeneration = errors.New("another generation is held")
+	// ErrGrant: the permission to drop has ended.
+	ErrGrant = errors.New("permission to drop has ended")
+)

@@ -1,0 +1,185 @@
+package location
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	v1 "clusterbackup/api/v1"
+)
+
+// Retention is how long what is no longer current is kept. Each version keeps what was promised when it was set aside, too: a shorter
+// retention shortens nothing that is kept already.
+type Retention struct {
+	Deleted, Versions time.Duration
+	// MaxVersions is how many replaced versions of one file are kept; 0: any number. What goes are those closest to another in
+	// time, never the oldest or the newest: many quick rewrites can't push out what was there before.
+	MaxVersions int
+}
+
+// Expired counts what Expire deleted.
+type Expired struct{ Versions, Bytes int64 }
+
+// Expire deletes versions whose retention has ended, and unfinished copies that nobody came back for.
+func (l *Location) Expire(ctx context.Context, now time.Time, retention func(v1.SourceName) Retention) (Expired, error) {
+	var sum Expired
+	l.dropIdleIf(func(partial folder, name string) bool { return !l.resumable(partial, name) })
+	sources, err := l.Sources()
+	if err != nil {
+		return sum, err
+	}
+	for _, source := range sources {
+		if err := l.expireSource(ctx, source, now, retention(source), &sum); err != nil {
+			return sum, fmt.Errorf("expire versions of %s: %w", source, err)
+		}
+	}
+	return sum, nil
+}
+
+func (l *Location) expireSource(ctx context.Context, source v1.SourceName, now time.Time, ret Retention, sum *Expired) error {
+	var ended, file []Version
+	flush := func(least int) error {
+		if len(ended) < least {
+			return nil
+		}
+		err := l.deleteVersions(ctx, source, ended, sum)
+		ended = ended[:0]
+		return err
+	}
+	decide := func() error {
+		if len(file) == 0 {
+			return nil
+		}
+		current, held, err := l.Get(source, file[0].Path)
+		ended = append(ended, endedVersions(file, held && current.Replacing, now, ret)...)
+		file = file[:0]
+		return errors.Join(err, flush(retireRun))
+	}
+	for v, err := range l.Versions(source, "") {
+		if err != nil {
+			return err
+		}
+		if len(file) > 0 && file[0].Path != v.Path {
+			if err := decide(); err != nil {
+				return err
+			}
+		}
+		file = append(file, v)
+	}
+	return errors.Join(decide(), flush(1))
+}
+
+// endedVersions decides which versions of one file, from the oldest on, need not be kept. While the present one is not confirmed, the
+// latest that was is kept, and what came after it.
+func endedVersions(versions []Version, unconfirmed bool, now time.Time, ret Retention) []Version {
+	guarded := len(versions)
+	if unconfirmed {
+		guarded = 0
+		for i, v := range versions {
+			if !v.Replacing && !v.Bad {
+				guarded = i
+			}
+		}
+	}
+	var ended, stay []Version
+	for i, v := range versions {
+		keep := ret.Versions
+		if v.Reason == Retired {
+			keep = ret.Deleted
+		}
+		switch {
+		case i >= guarded:
+		case now.After(v.Until) && now.After(v.Since.Add(keep)):
+			ended = append(ended, v)
+		case v.Reason == Replaced:
+			stay = append(stay, v)
+		}
+	}
+	if ret.MaxVersions > 0 {
+		ended = append(ended, thin(stay, ret.MaxVersions)...)
+	}
+	return ended
+}
+
+// thin picks which of the versions go so that n are left.
+func thin(versions []Version, n int) []Version {
+	left := slices.Clone(versions)
+	var out []Version
+	for len(left) > max(n, 2) {
+		closest := 1
+		for i := 1; i < len(left)-1; i++ {
+			if gap(left, i) < gap(left, closest) {
+				closest = i
+			}
+		}
+		out = append(out, left[closest])
+		left = slices.Delete(left, closest, closest+1)
+	}
+	if len(left) > n { // n is 1: the newest
+		out = append(out, left[0])
+	}
+	return out
+}
+
+// gap is the time between the versions on both sides.
+func gap(versions []Version, i int) time.Duration {
+	return versions[i+1].Since.Sub(versions[i-1].Since)
+}
+
+// deleteVersions forgets versions, durably, and deletes them; a crash in between leaves intents that do the rest.
+func (l *Location) deleteVersions(ctx context.Context, source v1.SourceName, versions []Version, sum *Expired) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if err := errors.Join(l.Check(ctx), l.usable()); err != nil {
+		return err
+	}
+	intents := make([]*intent, len(versions))
+	for i, v := range versions {
+		intents[i] = &intent{kind: intentExpire, source: source, record: v.Record, name: v.Name[len(versionsFolder(source))+1:]}
+	}
+	var freed totals
+	err := l.commit(func(u *update) error {
+		s, err := u.source(source)
+		if err != nil {
+			return err
+		}
+		for i := range versions {
+			if err := s.removeVersion(&versions[i]); err != nil {
+				return err
+			}
+		}
+		return u.putIntents(intents)
+	}, func(delta totals) { freed = delta }) // the room is free once the files are gone
+	if err != nil {
+		return err
+	}
+	l.fault("expireIntents")
+	sync, err := l.newSyncer()
+	if err != nil {
+		return l.unsettled(err)
+	}
+	defer sync.close()
+	sync.plan(len(versions), l.wholeSync)
+	for _, v := range versions {
+		if err := l.unlink(sync, v.Name); err != nil {
+			return l.unsettled(err)
+		}
+		l.fault("expired")
+	}
+	if err := sync.sync(); err != nil {
+		return l.unsettled(err)
+	}
+	if err := l.commit(func(u *update) error { return u.clearIntents() }, nil); err != nil {
+		return l.unsettled(err)
+	}
+	l.space.changed(freed)
+	sum.Versions -= freed.versions
+	sum.Bytes -= freed.versionBytes
+	for _, v := range versions {
+		dir, _ := split(v.Name)
+		l.pruneUp(dir)
+	}
+	return nil
+}

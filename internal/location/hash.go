@@ -1,0 +1,110 @@
+package location
+
+import (
+	"context"
+	"crypto/sha256"
+	"fmt"
+	"io"
+
+	"golang.org/x/sys/unix"
+
+	v1 "clusterbackup/api/v1"
+)
+
+const hashBuffer = 256 << 10
+
+// hasher computes digests of what lies on the disk; each worker has its own.
+type hasher struct {
+	buf []byte
+	// limit, when given, is asked before that many bytes are read.
+	limit func(ctx context.Context, bytes int) error
+}
+
+func newHasher() *hasher { return &hasher{buf: make([]byte, hashBuffer)} }
+
+// sum reads an open file to its end.
+func (h *hasher) sum(ctx context.Context, fd int) (digest v1.Digest, size int64, err error) {
+	hash := sha256.New()
+	for {
+		if err := ctx.Err(); err != nil {
+			return digest, size, err
+		}
+		if h.limit != nil {
+			if err := h.limit(ctx, len(h.buf)); err != nil {
+				return digest, size, err
+			}
+		}
+		n, err := readFull(fd, h.buf)
+		hash.Write(h.buf[:n])
+		size += int64(n)
+		if err == io.EOF {
+			hash.Sum(digest[:0])
+			return digest, size, nil
+		}
+		if err != nil {
+			return digest, size, err
+		}
+	}
+}
+
+// readFull fills buf; io.EOF means that the file ended with what was read.
+func readFull(fd int, buf []byte) (n int, err error) {
+	for n < len(buf) {
+		var k int
+		err := retry(func() (err error) { k, err = unix.Read(fd, buf[n:]); return err })
+		if err != nil {
+			return n, err
+		}
+		if k == 0 {
+			return n, io.EOF
+		}
+		n += k
+	}
+	return n, nil
+}
+
+// file computes the digest of the file called name, which was seen as st and must be it still, before and after.
+func (h *hasher) file(ctx context.Context, at folder, name string, st *unix.Stat_t) (v1.Digest, error) {
+	fd, err := at.openFile(name)
+	if err != nil {
+		return v1.Digest{}, err
+	}
+	defer unix.Close(fd)
+	digest, size, err := h.sum(ctx, fd)
+	if err != nil {
+		return v1.Digest{}, err
+	}
+	var after unix.Stat_t
+	if err := unix.Fstat(fd, &after); err != nil {
+		return v1.Digest{}, err
+	}
+	if size != st.Size || after.Ino != st.Ino || modTime(&after) != modTime(st) {
+		return v1.Digest{}, fmt.Errorf("read %q: %w", name, ErrChanged)
+	}
+	return digest, nil
+}
+
+func (l *Location) digestIn(at folder, name string, st *unix.Stat_t) (v1.Digest, error) {
+	return newHasher().file(context.Background(), at, name, st)
+}
+
+func modTime(st *unix.Stat_t) int64 { return st.Mtim.Nano() }
+
+func isRegular(st *unix.Stat_t) bool { return uint32(st.Mode)&unix.S_IFMT == unix.S_IFREG }
+
+func isFolder(st *unix.Stat_t) bool { return uint32(st.Mode)&unix.S_IFMT == unix.S_IFDIR }
+
+// sameTime tells whether a file that should have the modification time want may have got it as has: file systems and old rsyncs
+// keep less than nanoseconds.
+func sameTime(want, has int64) bool {
+	if want == has {
+		return true
+	}
+	for _, grain := range [...]int64{100, 1_000, 1_000_000_000, 2_000_000_000} {
+		low := want - ((want%grain)+grain)%grain
+		if has == low || grain == 2_000_000_000 && has == low+grain { // FAT rounds up
+			return true
+		}
+	}
+	return false
+}

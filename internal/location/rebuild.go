@@ -1,0 +1,395 @@
+package location
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	v1 "clusterbackup/api/v1"
+)
+
+// keepFound is how long versions are kept whose retention is not known any more, from the day they were found.
+const keepFound = 720 * time.Hour
+
+// Found counts what Rebuild saw.
+type Found struct {
+	// Files were seen on the disk; Hashed of them were new to the index or other than it said; Removed are records without a file.
+	Files, Hashed, Removed int64
+	Bytes                  int64
+}
+
+// Rebuild makes the index say what lies on the disk: files it does not know (with the same size and time) are hashed and held with the zero
+// Generation, records without a file are removed. It goes on where an earlier run was stopped. It must run to its end when
+// Rebuilding is true, and may at any other time. progress may be nil.
+func (l *Location) Rebuild(ctx context.Context, progress func(Found)) (Found, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	r := rebuild{l: l, ctx: ctx, hash: newHasher(), progress: progress}
+	if r.progress == nil {
+		r.progress = func(Found) {}
+	}
+	if err := r.run(); err != nil {
+		return r.found, fmt.Errorf("rebuild index of location %s: %w", l.cfg.Name, err)
+	}
+	return r.found, nil
+}
+
+type rebuild struct {
+	l        *Location
+	ctx      context.Context // of the one call of Rebuild
+	hash     *hasher
+	found    Found
+	progress func(Found)
+}
+
+func (r *rebuild) run() error {
+	if err := r.l.Check(r.ctx); err != nil {
+		return err
+	}
+	sources, err := r.sources()
+	if err != nil {
+		return err
+	}
+	for _, source := range sources {
+		if err := errors.Join(r.replicas(source, ""), r.versions(source, "")); err != nil {
+			return err
+		}
+		if err := r.withoutFolder(source); err != nil {
+			return err
+		}
+	}
+	if err := r.l.Check(r.ctx); err != nil {
+		return err
+	}
+	return r.l.markRebuild(false)
+}
+
+// sources are those on the disk and those in the index.
+func (r *rebuild) sources() ([]v1.SourceName, error) {
+	all, err := r.l.Sources()
+	if err != nil {
+		return nil, err
+	}
+	for _, place := range []string{"", versionsRoot} {
+		names, err := r.l.subfolders(place)
+		if err != nil {
+			return nil, err
+		}
+		for _, name := range names {
+			if name[0] != '.' && name != "lost+found" {
+				all = append(all, v1.SourceName(name))
+			}
+		}
+	}
+	slices.Sort(all)
+	return slices.Compact(all), nil
+}
+
+func (l *Location) subfolders(path string) ([]string, error) {
+	at, err := l.top.open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer at.close()
+	entries, err := list(at)
+	var names []string
+	for _, e := range entries {
+		if isFolder(&e.st) {
+			names = append(names, e.name)
+		}
+	}
+	return names, err
+}
+
+func (l *Location) holdsAnything() (bool, error) {
+	for _, place := range []string{"", versionsRoot} {
+		names, err := l.subfolders(place)
+		if err != nil {
+			return false, err
+		}
+		if slices.ContainsFunc(names, func(n string) bool { return n[0] != '.' && n != "lost+found" }) {
+			return true, nil
+		}
+	}
+	return false, nil
+}
+
+type entry struct {
+	name string
+	st   unix.Stat_t
+}
+
+// list reads a folder, sorted.
+func list(at folder) ([]entry, error) {
+	names, err := at.names()
+	if err != nil {
+		return nil, err
+	}
+	slices.Sort(names)
+	entries := make([]entry, 0, len(names))
+	for _, name := range names {
+		st, err := at.stat(name)
+		if isAbsent(err) {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		entries = append(entries, entry{name, st})
+	}
+	return entries, nil
+}
+
+// replicas compares one folder of replicas with the index, and those below it.
+func (r *rebuild) replicas(source v1.SourceName, dir string) error {
+	at, err := r.l.top.open(join(string(source), dir))
+	if isAbsent(err) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer at.close()
+	entries, err := list(at)
+	if err != nil {
+		return err
+	}
+	known, err := r.l.FolderRecords(source, dir)
+	if err != nil {
+		return err
+	}
+	if err := r.compare(source, dir, at, entries, known); err != nil {
+		return err
+	}
+	for _, e := range entries {
+		if isFolder(&e.st) {
+			if err := r.replicas(source, join(dir, e.name)); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// compare brings the records of one folder in line with its files, some at a time.
+func (r *rebuild) compare(source v1.SourceName, dir string, at folder, entries []entry, known []Record) error {
+	gone := map[v1.RelPath]Record{}
+	for _, rec := range known {
+		gone[rec.Path] = rec
+	}
+	var put []Record
+	for _, e := range entries {
+		if !isRegular(&e.st) {
+			continue
+		}
+		path := v1.RelPath(join(dir, e.name))
+		rec, had := gone[path]
+		delete(gone, path)
+		r.found.Files++
+		r.found.Bytes += e.st.Size
+		if had && rec.Size == e.st.Size && sameTime(rec.ModTime, modTime(&e.st)) {
+			continue
+		}
+		rec, err := examineIn(r.ctx, r.hash, at, e.name, path)
+		if err != nil {
+			return err
+		}
+		r.found.Hashed++
+		if put = append(put, rec); len(put) == retireRun {
+			if err := r.write(source, put, nil); err != nil {
+				return err
+			}
+			put = put[:0]
+		}
+	}
+	return r.write(source, put, gone)
+}
+
+func (r *rebuild) write(source v1.SourceName, put []Record, gone map[v1.RelPath]Record) error {
+	r.progress(r.found)
+	if len(put) == 0 && len(gone) == 0 {
+		return nil
+	}
+	if err := r.l.Check(r.ctx); err != nil { // a disk that went away shows no files
+		return err
+	}
+	r.found.Removed += int64(len(gone))
+	return r.l.commit(func(u *update) error {
+		s, err := u.source(source)
+		if err != nil {
+			return err
+		}
+		for i := range put {
+			if err := s.put(&put[i]); err != nil {
+				return err
+			}
+		}
+		for path := range gone {
+			if err := s.remove(path); err != nil {
+				return err
+			}
+		}
+		return nil
+	}, nil)
+}
+
+// withoutFolder removes the records, of replicas and versions, whose folder or file is gone.
+func (r *rebuild) withoutFolder(source v1.SourceName) error {
+	for folder, err := range r.l.Folders(source, "") {
+		if err != nil {
+			return err
+		}
+		at, err := r.l.top.open(join(string(source), folder.Path))
+		if err == nil {
+			at.close()
+			continue
+		}
+		if !isAbsent(err) {
+			return err
+		}
+		gone := map[v1.RelPath]Record{}
+		for _, rec := range folder.Records {
+			gone[rec.Path] = rec
+		}
+		if err := r.write(source, nil, gone); err != nil {
+			return err
+		}
+	}
+	return r.lostVersions(source)
+}
+
+func (r *rebuild) lostVersions(source v1.SourceName) error {
+	at := cursor{top: r.l.top}
+	defer at.close()
+	for v, err := range r.l.Versions(source, "") {
+		if err != nil {
+			return err
+		}
+		dir, base := split(v.Name)
+		there := false
+		f, err := at.find(dir)
+		if err == nil {
+			there, err = f.exists(base)
+		}
+		if err != nil && !isAbsent(err) {
+			return err
+		}
+		if there {
+			continue
+		}
+		if err := r.l.Check(r.ctx); err != nil {
+			return err
+		}
+		r.found.Removed++
+		if err := r.l.commit(func(u *update) error {
+			s, err := u.source(source)
+			return cmp.Or(err, s.removeVersion(&v))
+		}, nil); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// versions takes up the files in versions/ that the index doesn't know.
+func (r *rebuild) versions(source v1.SourceName, dir string) error {
+	at, err := r.l.top.open(join(versionsFolder(source), dir))
+	if isAbsent(err) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer at.close()
+	entries, err := list(at)
+	if err != nil {
+		return err
+	}
+	known, err := r.knownVersions(source, dir)
+	if err != nil {
+		return err
+	}
+	var put []Version
+	for _, e := range entries {
+		switch name := join(versionsFolder(source), dir, e.name); {
+		case isFolder(&e.st):
+			err = r.versions(source, join(dir, e.name))
+		case isRegular(&e.st) && !known[name]:
+			var v Version
+			if v, err = r.examineVersion(at, e, dir); err == nil {
+				v.Name = name
+				put = append(put, v)
+			}
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return r.writeVersions(source, put)
+}
+
+// knownVersions are the names of those in one folder that the index has.
+func (r *rebuild) knownVersions(source v1.SourceName, dir string) (map[string]bool, error) {
+	known := map[string]bool{}
+	if strings.HasPrefix(dir, "~") { // not the folder's own name: look at them all
+		for v, err := range r.l.Versions(source, "") {
+			if err != nil {
+				return nil, err
+			}
+			if d, _ := split(v.Name); d == join(versionsFolder(source), dir) {
+				known[v.Name] = true
+			}
+		}
+		return known, nil
+	}
+	for v, err := range scan(r.l, source, bucketVersions, []byte(dir+"\x00"), []byte(dir+"\x01"), decodeVersion) {
+		if err != nil {
+			return nil, err
+		}
+		known[v.Name] = true
+	}
+	return known, nil
+}
+
+// examineVersion makes out of which file a version is from its name.
+func (r *rebuild) examineVersion(at folder, e entry, dir string) (Version, error) {
+	base, since := e.name, r.l.now()
+	if i := strings.LastIndexByte(e.name, '~'); i > 0 {
+		if t, err := time.Parse(stampLayout, e.name[i+1:]); err == nil {
+			base, since = e.name[:i], t
+		}
+	}
+	rec, err := examineIn(r.ctx, r.hash, at, e.name, v1.RelPath(join(dir, base)))
+	r.found.Files++
+	r.found.Hashed++
+	r.found.Bytes += e.st.Size
+	return Version{Record: rec, Since: since, Until: r.l.now().Add(keepFound), Reason: Replaced}, err
+}
+
+func (r *rebuild) writeVersions(source v1.SourceName, put []Version) error {
+	r.progress(r.found)
+	if len(put) == 0 {
+		return nil
+	}
+	if err := r.l.Check(r.ctx); err != nil {
+		return err
+	}
+	return r.l.commit(func(u *update) error {
+		s, err := u.source(source)
+		if err != nil {
+			return err
+		}
+		for i := range put {
+			if err := s.putVersion(&put[i]); err != nil {
+				return err
+			}
+		}
+		return nil
+	}, nil)
+}

@@ -1,0 +1,77 @@
+package location
+
+import (
+	"fmt"
+
+	"golang.org/x/sync/errgroup"
+	"golang.org/x/sys/unix"
+)
+
+// fewFiles is up to how many files are synced one by one, although the whole file system could be at once: one sync of everything
+// also waits for what others are writing.
+const fewFiles = 8
+
+// syncer makes one batch's changes durable: by one sync of the file system where that can be relied on, by a parallel fsync of
+// every file and folder that was touched elsewhere.
+type syncer struct {
+	top     folder
+	whole   bool // sync everything at once
+	workers int
+	folders map[string]struct{}
+}
+
+// newSyncer must be called before the batch's first byte is written: errors of writing are reported to descriptors opened before.
+func (l *Location) newSyncer() (*syncer, error) {
+	top, err := l.top.child(".")
+	if err != nil {
+		return nil, fmt.Errorf("open location: %w", err)
+	}
+	return &syncer{top: top, workers: 4, folders: map[string]struct{}{}}, nil
+}
+
+func (s *syncer) close() { s.top.close() }
+
+// plan decides how n files are synced.
+func (s *syncer) plan(n int, canSyncAll bool) { s.whole = canSyncAll && n > fewFiles }
+
+// touched notes that the entries of a folder changed.
+func (s *syncer) touched(path string) {
+	if !s.whole {
+		s.folders[path] = struct{}{}
+	}
+}
+
+// touchedBelow returns a touched for paths relative to base.
+func (s *syncer) touchedBelow(base string) func(string) {
+	return func(path string) { s.touched(join(base, path)) }
+}
+
+// sync makes all that was touched durable.
+func (s *syncer) sync() error {
+	if s.whole {
+		return s.top.syncAll()
+	}
+	var group errgroup.Group
+	group.SetLimit(s.workers)
+	for path := range s.folders {
+		group.Go(func() error { return s.syncFolder(path) })
+	}
+	err := group.Wait()
+	clear(s.folders)
+	return err
+}
+
+func (s *syncer) syncFolder(path string) error {
+	at, err := s.top.open(path)
+	if isAbsent(err) {
+		return nil // pruned meanwhile; its parent was touched too
+	}
+	if err != nil {
+		return err
+	}
+	defer at.close()
+	if err := fsync(at.fd); err != nil && err != unix.EINVAL {
+		return fmt.Errorf("sync folder %q: %w", path, err)
+	}
+	return nil
+}
