@@ -1,0 +1,162 @@
+package transport
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"clusterbackup/transport/internal/wire"
+)
+
+// Client holds the connections to one server, connects when there is something
+// to send, and connects again when a connection is lost. It may be used by many
+// goroutines at once.
+type Client struct {
+	server string
+	o      *options
+	links  []*link
+	next   atomic.Uint32
+	wg     sync.WaitGroup // dialing and reading goroutines
+	closed chan struct{}
+	once   sync.Once
+}
+
+// Dial returns a client of the server at an address: host:port, or unix:path. It
+// neither blocks nor fails; the first datagram connects. Close it when done.
+func Dial(server string, opts ...Option) *Client {
+	c := &Client{server: server, o: gather(opts), closed: make(chan struct{})}
+	for range max(c.o.conns, 1) {
+		c.links = append(c.links, newLink(c))
+	}
+	return c
+}
+
+// Close ends all connections; exchanges under way fail as Closed.
+func (c *Client) Close() error {
+	c.once.Do(func() { close(c.closed) })
+	for _, l := range c.links {
+		l.close()
+	}
+	c.wg.Wait()
+	return nil
+}
+
+// Server is the address given to Dial.
+func (c *Client) Server() string { return c.server }
+
+// Datagram makes a datagram of values, to be sent to c's server.
+func (c *Client) Datagram(v ...any) *Datagram {
+	d := &Datagram{client: c}
+	d.Set(v...)
+	return d
+}
+
+// Ping asks the server for a sign of life, connecting if need be.
+func (c *Client) Ping(ctx context.Context) error {
+	w := newWait(ctx, c.o.timeout)
+	defer w.stop()
+	for {
+		cc, err := c.link().get(w)
+		if err != nil {
+			return err
+		}
+		if err = cc.ping(w); !errors.Is(err, errAgain) {
+			return err
+		}
+	}
+}
+
+func (c *Client) link() *link {
+	if len(c.links) == 1 {
+		return c.links[0]
+	}
+	return c.links[int(c.next.Add(1))%len(c.links)]
+}
+
+// errAgain says that the request was certainly not sent, and may be tried again.
+var errAgain = errors.New("not sent")
+
+// exchange sends a request and waits for its reply: complete, or a stream's
+// beginning. The call it returns is done with after release.
+func (c *Client) exchange(ctx context.Context, env *wire.Envelope, p *parcel) (*call, error) {
+	if c.o.err != nil {
+		return nil, c.o.err
+	}
+	if err := env.Check(); err != nil {
+		return nil, fault(Encode, "send request: %w", err)
+	}
+	w := newWait(ctx, c.o.timeout)
+	defer w.stop()
+	for {
+		cc, err := c.link().get(w)
+		if err != nil {
+			return nil, err
+		}
+		if d := w.left(); d > 0 {
+			env.Timeout = d
+		}
+		env.Type = p.typ
+		k, err := cc.request(w, env, p)
+		if err == nil {
+			err = k.wait(w)
+		}
+		if err == nil {
+			return k, nil
+		}
+		if !errors.Is(err, errAgain) {
+			return nil, err
+		}
+		if p.src != nil && k != nil {
+			return nil, fault(Unavailable, "connection was lost before the stream was sent, and its source can't be read again")
+		}
+	}
+}
+
+// wait is the patience of one exchange: a context, and a limit where the context
+// has no deadline.
+type wait struct {
+	ctx      context.Context
+	deadline time.Time
+	timer    *time.Timer
+	c        <-chan time.Time
+	limit    time.Duration
+}
+
+func newWait(ctx context.Context, limit time.Duration) *wait {
+	w := &wait{ctx: ctx}
+	if d, ok := ctx.Deadline(); ok {
+		w.deadline = d
+		return w
+	}
+	if limit > 0 {
+		w.limit = limit
+		w.deadline = time.Now().Add(limit)
+		w.timer = time.NewTimer(limit)
+		w.c = w.timer.C
+	}
+	return w
+}
+
+func (w *wait) stop() {
+	if w.timer != nil {
+		w.timer.Stop()
+	}
+}
+
+// left is the time that remains, 0 without a limit.
+func (w *wait) left() time.Duration {
+	if w.deadline.IsZero() {
+		return 0
+	}
+	return max(time.Until(w.deadline), time.Millisecond)
+}
+
+// over is the error of patience at its end.
+func (w *wait) over(doing string) *Error {
+	if w.ctx.Err() != nil {
+		return expired(w.ctx, doing)
+	}
+	return fault(TimedOut, "%s: not within %v", doing, w.limit)
+}

@@ -1,0 +1,252 @@
+package transport
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	"clusterbackup/transport/internal/wire"
+)
+
+// state is how far a request is on the server.
+type state uint8
+
+const (
+	waiting  state = iota // for more of it to arrive
+	queued                // for a loop or handler
+	running               // in a body
+	answered              // the reply is queued
+)
+
+// exchange is one request on the answering side, and its datagram.
+type exchange struct {
+	Datagram
+	sc       *serverConn
+	id       uint64
+	in       *incoming
+	deadline time.Time
+
+	// guarded by conn.mu
+	state  state
+	gone   bool // the client canceled
+	size   int64
+	up     *outgoing // the reply, while it is sent in pieces
+	ctx    context.Context
+	cancel context.CancelCauseFunc
+	cause  error // why the context ended, before there was one
+}
+
+func newExchange(sc *serverConn, in *incoming) *exchange {
+	ex := &exchange{sc: sc, id: in.id, in: in}
+	ex.Datagram.ex = ex
+	ex.Datagram.in = in
+	return ex
+}
+
+// begin takes the request into a body; false if nobody waits for it any more, or
+// the connection's bodies hold too much.
+func (ex *exchange) begin() bool {
+	sc := ex.sc
+	sc.mu.Lock()
+	if ex.state != queued || sc.err != nil {
+		sc.mu.Unlock()
+		return false
+	}
+	n := int64(len(ex.in.body))
+	if sc.holding > 0 && sc.holding+n > maxHolding*int64(sc.o.maxMessage) {
+		sc.mu.Unlock()
+		ex.refuse(Overloaded, "too many bytes of requests at once")
+		return false
+	}
+	ex.state = running
+	ex.size = n
+	sc.holding += n
+	kick := sc.consumed(ex.in)
+	sc.mu.Unlock()
+	if kick {
+		sc.out.flush(false)
+	}
+	return true
+}
+
+// refuse answers with an error of the library's.
+func (ex *exchange) refuse(code Code, msg string) {
+	ex.sc.mu.Lock()
+	kick := ex.fail(code, msg)
+	ex.sc.mu.Unlock()
+	if kick {
+		ex.sc.out.flush(false)
+	}
+}
+
+// fail queues a Failure and ends the exchange. sc.mu is held.
+func (ex *exchange) fail(code Code, msg string) bool {
+	if !ex.leave() {
+		return false
+	}
+	ex.sc.out.failure(ex.id, code, msg)
+	ex.sc.remove(ex)
+	return true
+}
+
+// leave turns the exchange to answered; false if it is already, or if there is
+// nobody to answer. sc.mu is held.
+func (ex *exchange) leave() bool {
+	if ex.state == answered {
+		return false
+	}
+	ex.state = answered
+	ex.sc.holding -= ex.size
+	ex.sc.forget(ex.in)
+	return ex.sc.active[ex.id] == ex && ex.sc.err == nil
+}
+
+// canceled is the client's wish to end; a body that runs goes on until it
+// notices. sc.mu is held.
+func (ex *exchange) canceled() bool {
+	ex.gone = true
+	switch ex.state {
+	case waiting, queued:
+		return ex.fail(Canceled, "")
+	case running:
+		if ex.up != nil {
+			ex.sc.out.drop(ex.up)
+		}
+	case answered:
+		if ex.up != nil {
+			ex.sc.out.drop(ex.up)
+			ex.sc.out.failure(ex.id, Canceled, "")
+			ex.sc.remove(ex)
+			return true
+		}
+	}
+	return false
+}
+
+// reply sends the outcome of the body.
+func (ex *exchange) reply(p parcel, err error) {
+	sc := ex.sc
+	sc.mu.Lock()
+	if ex.gone && err == nil {
+		err = Canceled
+	}
+	if err != nil {
+		code, msg := codeOf(err)
+		ex.fail(code, msg)
+		sc.mu.Unlock()
+		sc.out.flush(true)
+		ex.endContext()
+		return
+	}
+	if p.src != nil {
+		ex.stream(p) // unlocks
+		ex.endContext()
+		return
+	}
+	if ex.leave() {
+		env := wire.Envelope{Type: p.typ, Headers: ex.headers}
+		if ex.up, _ = sc.out.begin(wire.Reply, ex.id, &env, &p, p.flags); ex.up == nil {
+			sc.remove(ex)
+		}
+	}
+	sc.mu.Unlock()
+	sc.out.flush(true)
+	ex.endContext()
+}
+
+// stream sends a reply that is made meanwhile; the request may still be read.
+// sc.mu is held, and unlocked.
+func (ex *exchange) stream(p parcel) {
+	sc := ex.sc
+	if ex.state == answered || sc.err != nil {
+		sc.mu.Unlock()
+		return
+	}
+	env := wire.Envelope{Type: p.typ, Headers: ex.headers}
+	m, _ := sc.out.begin(wire.Reply, ex.id, &env, &p, p.flags)
+	ex.up = m
+	sc.mu.Unlock()
+	sc.out.flush(false)
+	s := streamWriter{ctx: ex.Context(), o: &sc.out, m: m}
+	done := false
+	defer func() {
+		if !done {
+			ex.endStream(&s, fault(Panicked, "the body panicked"))
+		}
+	}()
+	err := p.src.send(&s)
+	done = true
+	ex.endStream(&s, err)
+}
+
+// endStream ends a streamed reply, well or with an error.
+func (ex *exchange) endStream(s *streamWriter, err error) {
+	sc := ex.sc
+	sc.mu.Lock()
+	if !ex.leave() {
+		sc.mu.Unlock()
+		return
+	}
+	if s.gone || ex.gone {
+		sc.out.drop(s.m)
+		code, msg := Canceled, ""
+		if e := ex.contextLocked().Err(); e != nil && err == nil {
+			code, msg = codeOf(e)
+		}
+		sc.out.failure(ex.id, code, msg)
+		sc.remove(ex)
+		sc.mu.Unlock()
+		sc.out.flush(true)
+		return
+	}
+	sc.mu.Unlock()
+	s.end(err)
+}
+
+// context returns the exchange's context, made when first asked for.
+func (ex *exchange) context() context.Context {
+	ex.sc.mu.Lock()
+	defer ex.sc.mu.Unlock()
+	return ex.contextLocked()
+}
+
+func (ex *exchange) contextLocked() context.Context {
+	if ex.ctx != nil {
+		return ex.ctx
+	}
+	base := context.Background()
+	if !ex.deadline.IsZero() {
+		var stop context.CancelFunc
+		base, stop = context.WithDeadline(base, ex.deadline)
+		ctx, cancel := context.WithCancelCause(base)
+		ex.ctx, ex.cancel = ctx, func(err error) { cancel(err); stop() }
+	} else {
+		ex.ctx, ex.cancel = context.WithCancelCause(base)
+	}
+	if ex.cause != nil {
+		ex.cancel(ex.cause)
+	}
+	return ex.ctx
+}
+
+func (ex *exchange) cancelContext(cause error) {
+	ex.sc.mu.Lock()
+	if ex.cause == nil {
+		ex.cause = cause
+	}
+	cancel := ex.cancel
+	ex.sc.mu.Unlock()
+	if cancel != nil {
+		cancel(cause)
+	}
+}
+
+// endContext frees what the context holds, when the body is over.
+func (ex *exchange) endContext() { ex.cancelContext(context.Canceled) }
+
+func (ex *exchange) header(key string) string {
+	if i := slices.IndexFunc(ex.in.env.Headers, func(f wire.Field) bool { return f.Key == key }); i >= 0 {
+		return ex.in.env.Headers[i].Value
+	}
+	return ""
+}

@@ -1,0 +1,186 @@
+package transport
+
+import (
+	"context"
+	"io"
+	"slices"
+
+	"clusterbackup/transport/internal/wire"
+)
+
+// incoming is a message that arrives: whole, or a stream that is read while it
+// does. The connection's mutex guards it until it is complete.
+type incoming struct {
+	c     *conn
+	id    uint64
+	env   wire.Envelope
+	codec uint16
+	flags wire.Flags
+	body  []byte // of a whole message
+	held  int64  // bytes of it that count against the connection's credit
+	done  bool   // complete; body belongs to whoever takes the message
+
+	// of a stream
+	chunks  []chunk
+	balance int64         // bytes the peer may still send
+	owed    int64         // bytes consumed that the peer was not told of
+	err     error         // how it ended: io.EOF or why not
+	ready   chan struct{} // holds a token when chunks or err changed
+}
+
+type chunk struct {
+	data   []byte
+	packed bool // compressed
+}
+
+func (in *incoming) stream() bool { return in.flags&wire.Stream != 0 }
+
+func (in *incoming) item() item {
+	return item{codec: in.codec, typ: in.env.Type, body: in.body, limit: in.c.o.maxMessage}
+}
+
+// grow makes room in a whole message's body for n more bytes: as much as was
+// announced, but never more than four times what has arrived.
+func (in *incoming) grow(n int) []byte {
+	have := len(in.body)
+	if cap(in.body)-have < n {
+		want := min(in.env.Total, uint64(max(4*have, wire.MaxPayload)))
+		in.body = slices.Grow(in.body, max(int(want)-have, n))
+	}
+	in.body = in.body[:have+n]
+	return in.body[have:]
+}
+
+// push adds what arrived of a stream. Small pieces share memory, so that what a
+// stream holds stays near what it was sent.
+func (in *incoming) push(p []byte, packed bool) {
+	if k := len(in.chunks); k > 0 && !packed && !in.chunks[k-1].packed {
+		if last := in.chunks[k-1].data; cap(last)-len(last) >= len(p) {
+			in.chunks[k-1].data = append(last, p...)
+			return
+		}
+	}
+	if len(p) < 1<<10 && !packed {
+		p = append(make([]byte, 0, 2<<10), p...)
+	}
+	in.chunks = append(in.chunks, chunk{p, packed})
+}
+
+// end says how a stream ended.
+func (in *incoming) end(err error) {
+	if in.err == nil {
+		in.err = err
+	}
+	in.notify()
+}
+
+func (in *incoming) notify() {
+	select {
+	case in.ready <- struct{}{}:
+	default:
+	}
+}
+
+// next waits for the stream's next piece. io.EOF: it ended well.
+func (in *incoming) next(ctx context.Context) ([]byte, error) {
+	for {
+		in.c.mu.Lock()
+		if len(in.chunks) > 0 {
+			p := in.chunks[0]
+			in.chunks = in.chunks[1:]
+			kick := in.c.consumedStream(in, int64(len(p.data)))
+			in.c.mu.Unlock()
+			if kick {
+				in.c.out.flush(true)
+			}
+			if p.packed {
+				return unpack(p.data, wire.MaxPayload)
+			}
+			return p.data, nil
+		}
+		err := in.err
+		in.c.mu.Unlock()
+		if err != nil {
+			return nil, err
+		}
+		select {
+		case <-in.ready:
+		case <-ctx.Done():
+			return nil, expired(ctx, "read stream")
+		}
+	}
+}
+
+// items yields a stream's elements.
+func (in *incoming) items(ctx context.Context, yield func(item) bool) error {
+	it := item{codec: in.codec &^ codecStream, typ: in.env.Type, limit: in.c.o.maxMessage}
+	var rest []byte
+	for {
+		p, err := in.next(ctx)
+		if err == io.EOF && len(rest) > 0 {
+			return fault(Decode, "read stream: it ends inside an element")
+		}
+		if err != nil {
+			return err
+		}
+		if rest = append(rest, p...); len(rest) == len(p) {
+			rest = p
+		}
+		for len(rest) > 0 {
+			e, r, err := cutCounted(rest)
+			if err != nil {
+				break
+			}
+			rest, it.body = r, e
+			if !yield(it) {
+				return nil
+			}
+		}
+		if len(rest) > in.c.o.maxMessage {
+			return fault(TooLarge, "read stream: an element is larger than MaxMessage (%d bytes)", in.c.o.maxMessage)
+		}
+		rest = slices.Clip(rest)
+	}
+}
+
+// bytesReader reads a message's bytes.
+type bytesReader struct {
+	ctx  context.Context
+	in   *incoming
+	rest []byte
+}
+
+func (r *bytesReader) Read(p []byte) (int, error) {
+	for len(r.rest) == 0 {
+		if !r.in.stream() {
+			return 0, io.EOF
+		}
+		b, err := r.in.next(r.ctx)
+		if err != nil {
+			return 0, err
+		}
+		r.rest = b
+	}
+	n := copy(p, r.rest)
+	r.rest = r.rest[n:]
+	return n, nil
+}
+
+// WriteTo writes all that arrives to w, without a copy in between.
+func (r *bytesReader) WriteTo(w io.Writer) (total int64, err error) {
+	for {
+		n, err := w.Write(r.rest)
+		total += int64(n)
+		if r.rest = r.rest[n:]; err != nil {
+			return total, err
+		}
+		if !r.in.stream() {
+			return total, nil
+		}
+		if r.rest, err = r.in.next(r.ctx); err == io.EOF {
+			return total, nil
+		} else if err != nil {
+			return total, err
+		}
+	}
+}
