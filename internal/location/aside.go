@@ -75,8 +75,9 @@ func (l *Location) linkAside(c *cursor, sync *syncer, source v1.SourceName, in *
 	if err != nil {
 		return err
 	}
-	err = from.link(base, at, name)
-	if err != nil && err != unix.EEXIST {
+	if l.links {
+		err = from.link(base, at, name)
+	} else {
 		err = from.rename(base, at, name)
 	}
 	if err != nil {
@@ -128,7 +129,7 @@ func (l *Location) retireAt(ctx context.Context, source v1.SourceName, path stri
 	}
 	reason := Replaced
 	if !had {
-		if l.folded {
+		if l.folds {
 			return fmt.Errorf("%q: %w", rel, ErrNameTaken)
 		}
 		reason = Stray

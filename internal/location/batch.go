@@ -211,20 +211,27 @@ func (l *Location) dropIdleIf(drop func(partial folder, name string) bool) bool 
 	return dropped
 }
 
-// foldsNames finds out whether the file system takes different names for the same, as those of macOS and FAT do.
-func (l *Location) foldsNames() (bool, error) {
+// probe finds out what the file system can: whether it takes different names for the same, as those of macOS and FAT do, and whether
+// it knows hard links.
+func (l *Location) probe() error {
 	partial, err := l.top.open(partialRoot)
 	if err != nil {
-		return false, err
+		return err
 	}
 	defer partial.close()
-	probe, err := partial.ensure("probe-case", 0o700, func(string) {})
+	probe, err := partial.ensure("probe", 0o700, func(string) {})
 	if err != nil {
-		return false, err
+		return err
 	}
-	probe.close()
-	folds, err := partial.exists("PROBE-CASE")
-	return folds, errors.Join(err, partial.removeTree("probe-case"))
+	defer probe.close()
+	fd, err := probe.create("file")
+	if err != nil {
+		return err
+	}
+	_ = unix.Close(fd)
+	l.links = probe.link("file", probe, "link") == nil
+	l.folds, err = probe.exists("FILE")
+	return errors.Join(err, partial.removeTree("probe"))
 }
 
 // checkSourceName refuses what could lead out of the location; that it is a DNS label was checked elsewhere.

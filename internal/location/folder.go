@@ -41,7 +41,7 @@ func openFolder(path string) (folder, error) {
 
 func (f folder) close() { _ = unix.Close(f.fd) }
 
-// child opens the folder called name. Without write permission for the owner on it (rsync copies modes) it is given.
+// child opens the folder called name.
 func (f folder) child(name string) (folder, error) {
 	c := folder{-1}
 	err := retry(func() (err error) {
@@ -114,6 +114,15 @@ func (f folder) stat(name string) (unix.Stat_t, error) {
 func (f folder) openFile(name string) (fd int, err error) {
 	err = retry(func() (err error) {
 		fd, err = unix.Openat(f.fd, name, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
+		return err
+	})
+	return fd, err
+}
+
+// create opens a file to write, empty.
+func (f folder) create(name string) (fd int, err error) {
+	err = retry(func() (err error) {
+		fd, err = unix.Openat(f.fd, name, unix.O_WRONLY|unix.O_CREAT|unix.O_TRUNC|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0o600)
 		return err
 	})
 	return fd, err

@@ -215,3 +215,9 @@ func (l *Location) Check(ctx context.Context) error {
 }
 
 func isAbsent(err error) bool { return errors.Is(err, os.ErrNotExist) || errors.Is(err, unix.ENOTDIR) }
+
+// Known tells whether a location of that name was ever open on this host: then a folder that is missing is a disk that is missing.
+func Known(indexDir string, name v1.LocationName) bool {
+	_, found, err := readKnown(indexDir, name)
+	return found || err != nil
+}

@@ -6,8 +6,6 @@ import (
 	"io"
 	"os"
 	"strings"
-
-	"golang.org/x/sys/unix"
 )
 
 const unfinished = ".new-"
@@ -25,11 +23,7 @@ func (l *Location) replaceKept(ctx context.Context, dir, name string, write func
 	}
 	defer at.close()
 	tmp := unfinished + name
-	fd := -1
-	err = retry(func() (err error) {
-		fd, err = unix.Openat(at.fd, tmp, unix.O_WRONLY|unix.O_CREAT|unix.O_TRUNC|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0o600)
-		return err
-	})
+	fd, err := at.create(tmp)
 	if err != nil {
 		return err
 	}

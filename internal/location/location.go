@@ -51,7 +51,8 @@ type Location struct {
 	device    uint64
 	inode     uint64
 	wholeSync bool // one sync of the file system may stand for many of files
-	folded    bool // the file system takes different names for the same
+	folds     bool // the file system takes different names for the same
+	links     bool // it knows hard links
 	db        *bbolt.DB
 	space     *space
 
@@ -121,7 +122,7 @@ func (l *Location) start() error {
 	if err := l.settle(); err != nil {
 		return err
 	}
-	if l.folded, err = l.foldsNames(); err != nil {
+	if err := l.probe(); err != nil {
 		return err
 	}
 	return l.sweep()

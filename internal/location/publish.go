@@ -270,7 +270,7 @@ func (b *Batch) clearFor(ctx context.Context, a *arrival, to *cursor) error {
 		return fmt.Errorf("%q is in the way: %w", join(a.dir, a.base), ErrNotRegular)
 	case a.held:
 		return nil
-	case b.l.folded:
+	case b.l.folds:
 		return fmt.Errorf("%q: %w", a.Path, ErrNameTaken)
 	}
 	return b.l.retireAt(ctx, b.source, join(a.dir, a.base), b.opts.KeepVersions)

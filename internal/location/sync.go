@@ -18,6 +18,7 @@ type syncer struct {
 	whole   bool // sync everything at once
 	workers int
 	folders map[string]struct{}
+	count   int // of syncs, for tests
 }
 
 // newSyncer must be called before the batch's first byte is written: errors of writing are reported to descriptors opened before.
@@ -41,16 +42,13 @@ func (s *syncer) touched(path string) {
 	}
 }
 
-// touchedBelow returns a touched for paths relative to base.
-func (s *syncer) touchedBelow(base string) func(string) {
-	return func(path string) { s.touched(join(base, path)) }
-}
-
 // sync makes all that was touched durable.
 func (s *syncer) sync() error {
 	if s.whole {
+		s.count++
 		return s.top.syncAll()
 	}
+	s.count += len(s.folders)
 	var group errgroup.Group
 	group.SetLimit(s.workers)
 	for path := range s.folders {

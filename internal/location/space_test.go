@@ -1,0 +1,196 @@
+package location
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+
+	v1 "clusterbackup/api/v1"
+)
+
+func TestSevenMebibytesHoldExactlySevenFiles(t *testing.T) {
+	h := newHome(t)
+	h.cfg.Capacity = 7 * mebibyte
+	l := h.open()
+	for i := range 8 {
+		room, err := l.Reserve(mebibyte, 1)
+		if i == 7 {
+			wantErr(t, err, ErrFull)
+			break
+		}
+		fatalIf(t, err)
+		b, err := l.Begin(t.Context(), photos, BatchOptions{Reservation: room})
+		fatalIf(t, err)
+		out, err := b.Publish(t.Context(), stage(t, b, file{v1.RelPath(fmt.Sprint(i)), strings.Repeat("x", mebibyte), uint64(i + 1)}))
+		if err != nil || out[0].Err != nil {
+			t.Fatal(err, out)
+		}
+		fatalIf(t, b.Close())
+		fatalIf(t, l.FlushSums(t.Context(), 0))
+	}
+	if s := l.Space(); s != (Space{Capacity: 7 * mebibyte, Used: 7 * mebibyte, Replicas: 7}) {
+		t.Errorf("space %+v", s)
+	}
+	// Small files that nothing was reserved for don't get in either.
+	if out := tryPut(t, l, file{"small", "x", 9}); !errors.Is(out[0].Err, ErrFull) {
+		t.Errorf("error %v", out[0].Err)
+	}
+	// Replacing needs room for both.
+	if out := tryPut(t, l, file{"0", "x", 10}); !errors.Is(out[0].Err, ErrFull) {
+		t.Errorf("error %v", out[0].Err)
+	}
+	fatalIf(t, l.Drop(t.Context(), photos, "6", v1.Generation{Epoch: 7, Seq: 7}, func() bool { return true }))
+	put(t, l, file{"0", "x", 10})
+	if s := l.Space(); s.Used != 6*mebibyte+1 || s.Versions != 1 || s.Free != mebibyte-1 {
+		t.Errorf("space %+v", s)
+	}
+	audit(t, h.reopen(l))
+}
+
+func TestCapacityHoldsWithManyAtOnce(t *testing.T) {
+	h := newHome(t)
+	h.cfg.Capacity = 100_000
+	l := h.open()
+	var group sync.WaitGroup
+	for worker := range 8 {
+		group.Go(func() {
+			dice := rand.New(rand.NewPCG(1, uint64(worker)))
+			for n := range 12 {
+				size := dice.IntN(9000)
+				room, err := l.Reserve(int64(size), 1)
+				if errors.Is(err, ErrFull) {
+					continue
+				}
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				if dice.IntN(4) == 0 {
+					room.Release()
+					continue
+				}
+				b, err := l.Begin(t.Context(), photos, BatchOptions{Reservation: room})
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				name := v1.RelPath(fmt.Sprint("w", worker, "/", n%5))
+				if _, err := b.Publish(t.Context(), stage(t, b, file{name, strings.Repeat("y", size), uint64(n + 1)})); err != nil {
+					t.Error(err)
+				}
+				if s := l.Space(); s.Used+s.Reserved > 100_000 || s.Free < 0 {
+					t.Errorf("space %+v", s)
+				}
+				if err := b.Close(); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	group.Wait()
+	s := l.Space()
+	if s.Reserved != 0 || s.Used < 80_000 || s.Used > 100_000 {
+		t.Errorf("space %+v", s)
+	}
+	audit(t, l)
+}
+
+func TestReserveIsLeftAloneByLocationsOfOneDisk(t *testing.T) {
+	var disks Disks
+	one, two := newHome(t), newHome(t)
+	one.cfg.Disks, two.cfg.Disks = &disks, &disks
+	a, b := one.open(), two.open()
+	free, _, err := a.top.freeBytes()
+	fatalIf(t, err)
+	const room = 64 * mebibyte // others write to this disk, too
+	a.SetLimits(0, free-room)
+	b.SetLimits(0, free-room)
+	res, err := a.Reserve(room*3/4, 1)
+	fatalIf(t, err)
+	_, err = b.Reserve(room/2, 1)
+	wantErr(t, err, ErrFull)
+	_, err = b.Reserve(0, 20_000) // empty files need room, too
+	wantErr(t, err, ErrFull)
+	if s := a.Space(); s.Reserved != room*3/4 || s.Free > room/2 || s.Capacity > 2*room {
+		t.Errorf("space %+v", s)
+	}
+	res.Release()
+	res.Release()
+	again, err := b.Reserve(room/2, 1)
+	fatalIf(t, err)
+	again.Release()
+	if len(disks.reserved) != 1 || disks.reserved[a.device] != 0 {
+		t.Errorf("still reserved: %v", disks.reserved)
+	}
+}
+
+func TestUnfinishedBigCopyIsResumedAndMakesWay(t *testing.T) {
+	h := newHome(t)
+	h.cfg.Capacity = 1000
+	l := h.open()
+	begin := func() *Batch {
+		room, err := l.Reserve(600, 1)
+		fatalIf(t, err)
+		b, err := l.Begin(t.Context(), photos, BatchOptions{Reservation: room, Resume: "big"})
+		fatalIf(t, err)
+		return b
+	}
+	b := begin()
+	part := filepath.Join(b.Dir(), "big")
+	fatalIf(t, os.WriteFile(part, make([]byte, 400), 0o600))
+	_, err := l.Begin(t.Context(), photos, BatchOptions{Resume: "big"})
+	wantErr(t, err, ErrBusy)
+	fatalIf(t, b.Close())
+	if s := l.Space(); s.Used != 400 || s.Reserved != 0 {
+		t.Errorf("space %+v", s)
+	}
+	l = h.reopen(l)
+	if s := l.Space(); s.Used != 400 {
+		t.Errorf("space after opening again %+v", s)
+	}
+	b = begin()
+	if data, err := os.ReadFile(part); err != nil || len(data) != 400 {
+		t.Fatalf("nothing to resume: %d bytes, %v", len(data), err)
+	}
+	if s := l.Space(); s.Used+s.Reserved != 600 {
+		t.Errorf("space while resuming %+v", s)
+	}
+	_, err = l.Reserve(600, 1)
+	wantErr(t, err, ErrFull)
+	if _, err := os.Stat(part); err != nil {
+		t.Errorf("a copy under way was removed: %v", err)
+	}
+	fatalIf(t, b.Close())
+	room, err := l.Reserve(900, 1) // an idle one goes
+	fatalIf(t, err)
+	room.Release()
+	if _, err := os.Stat(part); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("the idle copy is still there: %v", err)
+	}
+	if s := l.Space(); s.Used != 0 || s.Reserved != 0 {
+		t.Errorf("space %+v", s)
+	}
+}
+
+func TestManifestWithoutRoomIsRefused(t *testing.T) {
+	h := newHome(t)
+	h.cfg.Capacity = 2*mebibyte + 5
+	l := h.open()
+	put(t, l, file{"a", strings.Repeat("x", mebibyte+6), 1})
+	fatalIf(t, l.PutManifest(t.Context(), photos, "1", strings.NewReader("first")))
+	err := l.PutManifest(t.Context(), photos, "2", strings.NewReader(strings.Repeat("m", mebibyte)))
+	wantErr(t, err, ErrFull)
+	if v, _ := l.ManifestVersion(photos); v != "1" || contentOf(t, l, ".clusterbackup/manifests/photos.jsonl.zst") != "first" {
+		t.Errorf("manifest is version %q", v)
+	}
+	if s := l.Space(); s.Used != mebibyte+6 {
+		t.Errorf("space %+v", s)
+	}
+	fatalIf(t, l.PutManifest(t.Context(), photos, "3", strings.NewReader("third")))
+	audit(t, h.reopen(l))
+}
