@@ -10,21 +10,41 @@ import (
 
 const folderFlags = unix.O_RDONLY | unix.O_DIRECTORY | unix.O_NOFOLLOW | unix.O_CLOEXEC
 
-// openFolderBelow opens the folder path ("": fd itself, not a copy) one component after the other, so that neither a link
-// nor the length of the path matters.
-func openFolderBelow(fd int, path string) (int, error) {
-	at := fd
+// openFolder opens the folder path ("": root itself, not a copy) below root one component after the other, so that neither
+// a link nor the length of the path matters. ErrOtherFileSystem: the path leaves the root's, and may not; whatever is absent
+// there says nothing.
+func (t *Tree) openFolder(root int, path string) (int, error) {
+	at := root
 	for path != "" {
 		var name string
 		name, path, _ = strings.Cut(path, "/")
 		next, err := openAt(at, name, folderFlags)
-		closeUnless(at, fd)
+		closeUnless(at, root)
 		if err != nil {
 			return -1, err
 		}
 		at = next
+		if err := t.stays(at); err != nil {
+			unix.Close(at)
+			return -1, err
+		}
 	}
 	return at, nil
+}
+
+// stays tells whether the folder is on a file system that may be entered.
+func (t *Tree) stays(fd int) error {
+	var e Entry
+	if !t.oneFS {
+		return nil
+	}
+	if err := statFD(fd, &e); err != nil {
+		return err
+	}
+	if e.Device != t.identity.Device {
+		return ErrOtherFileSystem
+	}
+	return nil
 }
 
 func closeUnless(fd, keep int) {

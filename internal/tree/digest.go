@@ -101,7 +101,7 @@ func (t *Tree) openFile(path v1.RelPath) (*os.File, error) {
 		return nil, err
 	}
 	defer unix.Close(root)
-	folder, err := openFolderBelow(root, path.Dir())
+	folder, err := t.openFolder(root, path.Dir())
 	if err != nil {
 		return nil, goneIfAbsent(err)
 	}

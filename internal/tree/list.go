@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strings"
 	"syscall"
+
+	"golang.org/x/sync/errgroup"
 )
 
 // listed is one name of a folder before it is looked at.
@@ -21,7 +23,7 @@ type listed struct {
 type lister struct {
 	source nameSource
 	found  []listed
-	path   []byte
+	looker looker
 }
 
 // list fills f.Entries from f.fd.
@@ -34,13 +36,25 @@ func (l *lister) list(ctx context.Context, w *walk, f *Folder) {
 	}
 	l.order()
 	f.Entries = slices.Grow(f.Entries, len(found))[:len(found)]
-	for i := range found {
-		if i&1023 == 1023 && ctx.Err() != nil {
-			f.Err = ctx.Err()
-		}
-		l.look(w, f, &found[i])
+	if err := l.look(ctx, w, f); err != nil && f.Err == nil {
+		f.Err = err
 	}
 	f.Entries = slices.DeleteFunc(f.Entries, func(e Entry) bool { return e.Kind == 0 })
+}
+
+// manyNames is how many names make it worth while to share them among several goroutines.
+const manyNames = 8192
+
+// look looks at all names found.
+func (l *lister) look(ctx context.Context, w *walk, f *Folder) error {
+	if len(l.found) < manyNames || w.tree.workers == 1 {
+		return l.looker.look(ctx, w, f, l.found)
+	}
+	var parts errgroup.Group
+	for part := range slices.Chunk(l.found, (len(l.found)+w.tree.workers-1)/w.tree.workers) {
+		parts.Go(func() error { return new(looker).look(ctx, w, f, part) })
+	}
+	return parts.Wait()
 }
 
 // order gives each name its place by name, and brings them in the order in which they are best looked at: by inode, which
@@ -55,34 +69,52 @@ func (l *lister) order() {
 	}
 }
 
-// look fills the entry at the name's place. Kind stays 0 where nothing is to be listed there.
-func (l *lister) look(w *walk, f *Folder, n *listed) {
+// looker looks at names and fills their entries; it is for one goroutine.
+type looker struct {
+	path []byte
+}
+
+// look answers the first failure, by which the listing isn't complete.
+func (l *looker) look(ctx context.Context, w *walk, f *Folder, names []listed) (first error) {
+	for i := range names {
+		if i&1023 == 1023 && ctx.Err() != nil {
+			return ctx.Err()
+		}
+		if err := l.one(w, f, &names[i]); err != nil && first == nil {
+			first = err
+		}
+	}
+	return first
+}
+
+// one fills the entry at the name's place. Its Kind stays 0 where nothing is to be listed there.
+func (l *looker) one(w *walk, f *Folder, n *listed) error {
 	e := &f.Entries[n.at]
 	*e = Entry{}
 	err := statListed(f.fd, n.name, e)
 	if err == nil && e.Kind == KindSymlink {
 		e.Target, err = readLink(f.fd, n.name)
 	}
-	excluded := len(w.tree.rules) > 0 && l.excluded(w.tree.rules, f.Path, n.name, e.Kind == KindFolder)
 	switch {
-	case excluded:
+	case len(w.tree.rules) > 0 && l.excluded(w.tree.rules, f.Path, n.name, e.Kind == KindFolder):
 		e.Kind = 0
+		return nil
 	case err == nil:
 		e.Name = n.name
 		w.tell(f, e)
-	case errors.Is(err, syscall.ENOENT):
-		e.Kind = 0 // went away since it was listed
-	default:
-		e.Kind = 0
-		path := pathOf(f, n.name)
-		if f.Err == nil {
-			f.Err = fmt.Errorf("stat %q: %w", path, err)
-		}
-		w.problem(Problem{Path: path, Reason: ReasonUnreadable, Err: fmt.Errorf("stat %q: %w", path, err)})
+		return nil
 	}
+	e.Kind = 0
+	if errors.Is(err, syscall.ENOENT) { // went away since it was listed
+		return nil
+	}
+	path := pathOf(f, n.name)
+	err = fmt.Errorf("stat %q: %w", path, err)
+	w.problem(Problem{Path: path, Reason: ReasonUnreadable, Err: err})
+	return err
 }
 
-func (l *lister) excluded(r rules, folder, name string, isFolder bool) bool {
+func (l *looker) excluded(r rules, folder, name string, isFolder bool) bool {
 	l.path = append(l.path[:0], folder...)
 	if folder != "" {
 		l.path = append(l.path, '/')

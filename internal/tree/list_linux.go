@@ -3,6 +3,7 @@ package tree
 import (
 	"bytes"
 	"encoding/binary"
+	"slices"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -39,6 +40,7 @@ func (s *nameSource) read(fd int, into []listed) ([]listed, error) {
 		s.take(s.raw[:n])
 	}
 	all := string(s.names)
+	into = slices.Grow(into, len(s.ends))
 	at := 0
 	for i, end := range s.ends {
 		into = append(into, listed{name: all[at:end], inode: s.inos[i]})

@@ -98,7 +98,7 @@ func (t *Tree) Stat(ctx context.Context, path v1.RelPath) (Entry, error) {
 }
 
 func (t *Tree) statBelow(root int, path string) (e Entry, err error) {
-	parent, err := openFolderBelow(root, v1.RelPath(path).Dir())
+	parent, err := t.openFolder(root, v1.RelPath(path).Dir())
 	if err != nil {
 		return e, goneIfAbsent(err)
 	}

@@ -201,7 +201,7 @@ func (w *walk) enter(f *Folder, t task) {
 	case t.parent.fd >= 0:
 		f.fd, err = openAt(t.parent.fd, t.name, folderFlags)
 	default:
-		f.fd, err = openFolderBelow(w.root, f.Path)
+		f.fd, err = w.tree.openFolder(w.root, f.Path)
 	}
 	if err == nil {
 		err = statFD(f.fd, &f.Self)
