@@ -152,24 +152,18 @@ func (j *joining) checkTime(cert *x509.Certificate) error {
 
 // explain tells apart the reasons for which a handshake fails.
 func (j *joining) explain(err error) error {
-	var alert tls.AlertError
 	var header tls.RecordHeaderError
+	var op *net.OpError
 	switch {
 	case errors.Is(err, ErrOtherCluster), errors.Is(err, ErrClockSkew):
 		return fmt.Errorf("%s: %w", j.Address, err)
-	case errors.As(err, &alert) && uint8(alert) == alertNoApplicationProtocol, errors.As(err, &alert) && uint8(alert) == alertProtocolVersion:
-		return fmt.Errorf("%s: %w: what answers there does not speak %s; bring both hosts to one release", j.Address, ErrProtocol, JoinProtocol)
+	case errors.As(err, &op) && op.Op == "remote error": // a TLS alert: it found nothing that both speak
+		return fmt.Errorf("%s: %w: what answers there does not speak %s (%w); bring both hosts to one release", j.Address, ErrProtocol, JoinProtocol, err)
 	case errors.As(err, &header):
 		return fmt.Errorf("%s: %w: what answers there is no clusterbackup daemon", j.Address, ErrOtherCluster)
 	}
 	return fmt.Errorf("%s: %w: %w", j.Address, ErrUnreachable, err)
 }
-
-// TLS alerts, RFC 8446 section 6 and RFC 7301.
-const (
-	alertProtocolVersion       = 70
-	alertNoApplicationProtocol = 120
-)
 
 // request is what to send. The key is kept before it is: if the answer is lost, the member knows this host again by it.
 func (j *joining) request() (*joinRequest, error) {

@@ -2,8 +2,10 @@ package pki
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"path/filepath"
@@ -128,6 +130,65 @@ func TestJoinRefusals(t *testing.T) {
 			}
 		})
 	}
+}
+
+// What answers at the address is something else altogether.
+func TestJoinAtAWrongPort(t *testing.T) {
+	c := newTestCluster(t, Options{})
+	for name, tc := range map[string]struct {
+		serve func(net.Conn)
+		want  error
+	}{
+		"daemon that cannot admit": {func(conn net.Conn) { tls.Server(conn, c.id.ServerTLS(nil, "dg/1")).Handshake() }, ErrProtocol},
+		"no TLS":                   {func(conn net.Conn) { conn.Write([]byte("SSH-2.0-OpenSSH_9.9\r\n")) }, ErrOtherCluster},
+		"hangs up":                 {func(conn net.Conn) {}, ErrUnreachable},
+		"no names in its certificate": {func(conn net.Conn) {
+			tls.Server(conn, &tls.Config{NextProtos: []string{JoinProtocol}, Certificates: []tls.Certificate{*c.id.certificate(false)}}).Handshake()
+		}, ErrOtherCluster},
+	} {
+		t.Run(name, func(t *testing.T) {
+			l, err := net.Listen("tcp", "127.0.0.1:0")
+			if err != nil {
+				t.Fatal(err)
+			}
+			done := make(chan struct{})
+			go func() {
+				defer close(done)
+				if conn, err := l.Accept(); err == nil {
+					conn.SetDeadline(time.Now().Add(10 * time.Second))
+					tc.serve(conn)
+					conn.(*net.TCPConn).CloseWrite()
+					io.Copy(io.Discard, conn)
+					conn.Close()
+				}
+			}()
+			_, err = c.join("rpi1", func(o *JoinOptions) { o.Address = l.Addr().String() })
+			l.Close()
+			<-done
+			wantErr(t, err, tc.want)
+		})
+	}
+}
+
+// Who waits for a join can give up.
+func TestJoinCanBeCancelled(t *testing.T) {
+	c := newTestCluster(t, Options{})
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	ctx, cancel := context.WithCancel(t.Context())
+	go func() {
+		if conn, err := l.Accept(); err == nil {
+			cancel() // and never answer
+			defer conn.Close()
+			<-t.Context().Done()
+		}
+	}()
+	state := filepath.Join(t.TempDir(), "state")
+	_, err = Join(ctx, state, JoinOptions{Address: l.Addr().String(), Token: c.token(), Name: "rpi1"})
+	wantErr(t, err, ErrUnreachable)
 }
 
 // A refusal for another reason than the token leaves the token good.
