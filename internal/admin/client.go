@@ -1,5 +1,3 @@
-//go:build ignore
-
 package admin
 
 import (
@@ -46,17 +44,23 @@ func askStream[T, Req any](ctx context.Context, c *Client, method string, req Re
 	}
 }
 
-// fromTransport makes an Error of one that the transport met, so that a daemon that is down can be told from one that refuses.
+// fromTransport makes an Error of one that the transport met, so that a daemon that is down can be told from one that refuses. An
+// *Error that the dialling function gave is kept.
 func fromTransport(ctx context.Context, err error) error {
+	var e *Error
 	switch {
+	case errors.As(err, &e):
+		return e
 	case ctx.Err() != nil:
 		return ctx.Err()
-	case errors.Is(err, transport.ErrDenied):
-		return Errorf(Denied, "", "%v", err)
-	case errors.Is(err, transport.ErrTimeout):
-		return Errorf(TimedOut, "", "%v", err)
-	case errors.Is(err, transport.ErrUnavailable), errors.Is(err, transport.ErrClosed):
+	case errors.Is(err, transport.Unavailable), errors.Is(err, transport.Closed):
 		return Errorf(Unavailable, "", "%v", err)
+	case errors.Is(err, transport.TimedOut):
+		return Errorf(TimedOut, "", "%v", err)
+	case errors.Is(err, transport.Denied):
+		return Errorf(Denied, "", "%v", err)
+	case errors.Is(err, transport.Unknown):
+		return Errorf(Failed, "", "%v", err).WithHint("is the daemon of an older version? see `cbctl version`")
 	}
 	return err
 }
