@@ -42,6 +42,11 @@ func parseRule(text string) (r rule, ok bool) {
 		return r, false
 	}
 	r.parts = strings.Split(text, "/")
+	for i, part := range r.parts {
+		if len(part) > 2 && strings.Trim(part, "*") == "" {
+			r.parts[i] = "**"
+		}
+	}
 	return r, true
 }
 

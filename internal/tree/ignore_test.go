@@ -78,7 +78,11 @@ func TestRulesAreGits(t *testing.T) {
 	if out, err := exec.Command(git, "init", "-q", dir).CombinedOutput(); err != nil {
 		t.Skipf("git init: %s", out)
 	}
-	part := rapid.StringMatching(`([abx.]|\*|\?|\*\*|\[a-b\]|\[!a\]|\\a){1,3}`)
+	// Stars within a name are left to the table: git means by "x**" what its page says or something else, depending on what
+	// stands before it.
+	part := rapid.StringMatching(`([abx.]|\*|\?|\*\*|\[a-b\]|\[!a\]|\\a){1,3}`).Filter(func(s string) bool {
+		return !strings.Contains(s, "**") || strings.Trim(s, "*") == ""
+	})
 	name := rapid.StringMatching(`[abx.]{1,3}`).Filter(func(s string) bool { return s != "." && s != ".." })
 	rapid.Check(t, func(rt *rapid.T) {
 		lines := rapid.SliceOfN(rapid.Custom(func(rt *rapid.T) string {
