@@ -182,4 +182,6 @@ type Holding struct {
 	// Since and Until are the time in which it was current, Unix nanoseconds: Until is 0 for what still is, Since 0 where it is
 	// not known.
 	Since, Until int64
+	// Expires is when a version's retention ends, Unix nanoseconds; 0 for a replica.
+	Expires int64
 }
