@@ -46,14 +46,28 @@ func openIndex(dir, uid string) (db *bbolt.DB, created bool, err error) {
 	path := filepath.Join(dir, uid+".db")
 	_, statErr := os.Stat(path)
 	created = errors.Is(statErr, os.ErrNotExist)
+	var file *os.File // bbolt's, which it leaves open and locked when it panics
 	defer func() {
-		if err != nil && db != nil {
+		switch {
+		case err == nil:
+		case db != nil:
 			_ = db.Close()
 			db = nil
+		case file != nil:
+			unlock(file) // what is still mapped holds the lock beyond Close
+			_ = file.Close()
 		}
 	}()
 	defer asDamage(path, &err)()
-	db, err = bbolt.Open(path, 0o600, &bbolt.Options{Timeout: time.Second, NoFreelistSync: true, FreelistType: bbolt.FreelistMapType})
+	// The list of free pages is kept in the file: where it is not, bbolt looks for them in a goroutine of its own, whose panic over a
+	// damaged file nobody could catch.
+	db, err = bbolt.Open(path, 0o600, &bbolt.Options{
+		Timeout: time.Second, FreelistType: bbolt.FreelistMapType,
+		OpenFile: func(name string, flag int, mode os.FileMode) (_ *os.File, err error) {
+			file, err = os.OpenFile(name, flag, mode)
+			return file, err
+		},
+	})
 	if errors.Is(err, berrors.ErrTimeout) {
 		return nil, false, fmt.Errorf("open index %s: another process has it: %w", path, ErrBusy)
 	}

@@ -1,0 +1,347 @@
+package location
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+
+	v1 "clusterbackup/api/v1"
+)
+
+func always() bool { return true }
+
+func gen(seq uint64) v1.Generation { return v1.Generation{Epoch: 7, Seq: seq} }
+
+func TestDropDeletesOnlyWhatIsPermitted(t *testing.T) {
+	h := newHome(t)
+	l := h.open()
+	put(t, l, file{"d/e/a", "1", 1}, file{"b", "2", 2})
+	wantErr(t, l.Drop(t.Context(), photos, "d/e/a", gen(2), always), ErrGeneration)
+	wantErr(t, l.Drop(t.Context(), photos, "none", gen(1), always), ErrNotHeld)
+	wantErr(t, l.Drop(t.Context(), photos, "d/e/a", gen(1), func() bool { return false }), ErrGrant)
+	wantErr(t, l.Drop(t.Context(), photos, "d/e/a", gen(1), nil), ErrGrant)
+	audit(t, l)
+	fatalIf(t, l.Drop(t.Context(), photos, "d/e/a", gen(1), always))
+	if _, err := os.Stat(filepath.Join(l.Root(), "photos/d")); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("the empty folder stays: %v", err)
+	}
+	if got := recordsOf(t, l, ""); !slices.Equal(got, []string{"b"}) || len(versionsOf(t, l, "")) != 0 {
+		t.Errorf("held %q", got)
+	}
+	if g, _ := l.Highest(photos); g.Seq != 2 {
+		t.Errorf("highest %v", g)
+	}
+	audit(t, h.reopen(l))
+}
+
+func TestRetiredFileIsKeptByThisClock(t *testing.T) {
+	h := newHome(t)
+	clock := time.Date(2026, 11, 22, 15, 4, 5, 0, time.UTC)
+	h.cfg.Clock = func() time.Time { return clock }
+	l := h.open()
+	put(t, l, file{"d/a", "1", 1}, file{"b", "2", 1})
+	errs, err := l.Retire(t.Context(), photos, []v1.RelPath{"d/a", "none"}, 100*time.Hour)
+	fatalIf(t, errors.Join(err, errors.Join(errs...)))
+	if got := contentOf(t, l, ".clusterbackup/versions/photos/d/a~20261122T150405Z"); got != "1" {
+		t.Errorf("version %q", got)
+	}
+	expire := func(after time.Duration, ret Retention) int64 {
+		t.Helper()
+		sum, err := l.Expire(t.Context(), clock.Add(after), func(v1.SourceName) Retention { return ret })
+		fatalIf(t, err)
+		return sum.Versions
+	}
+	if expire(99*time.Hour, Retention{}) != 0 || expire(101*time.Hour, Retention{Deleted: 102 * time.Hour}) != 0 {
+		t.Error("deleted before its time")
+	}
+	l = h.reopen(l)
+	// A clock that starts in 1970 after a power cut does not shorten anything.
+	clock = time.Unix(1000, 0)
+	errs, err = l.Retire(t.Context(), photos, []v1.RelPath{"b"}, time.Hour)
+	fatalIf(t, errors.Join(err, errors.Join(errs...)))
+	if v := versionsOf(t, l, "b"); len(v) != 1 || v[0].Since.Year() != 2026 {
+		t.Errorf("version %+v", v)
+	}
+	clock = time.Date(2026, 11, 22, 15, 4, 5, 0, time.UTC)
+	if n := expire(103*time.Hour, Retention{}); n != 2 {
+		t.Errorf("%d versions expired, want 2", n)
+	}
+	if s := l.Space(); s.Used != 0 || s.Versions != 0 {
+		t.Errorf("space %+v", s)
+	}
+	audit(t, l)
+	if _, err := os.Stat(filepath.Join(l.Root(), versionsFolder(photos))); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("empty folders stay: %v", err)
+	}
+}
+
+func TestOldVersionStaysWhileTheNewOneIsUnconfirmed(t *testing.T) {
+	l := newHome(t).open()
+	expire := func() {
+		t.Helper()
+		_, err := l.Expire(t.Context(), time.Now().Add(10_000*time.Hour), func(v1.SourceName) Retention { return Retention{MaxVersions: 1} })
+		fatalIf(t, err)
+	}
+	put(t, l, file{"a", "confirmed", 1})
+	put(t, l, file{"a", "bad copy", 2})
+	put(t, l, file{"a", "better copy", 3})
+	expire()
+	var kept []string
+	for _, v := range versionsOf(t, l, "a") {
+		kept = append(kept, contentOf(t, l, v.Name))
+	}
+	if !slices.Contains(kept, "confirmed") {
+		t.Fatalf("kept %q", kept)
+	}
+	fatalIf(t, l.Confirmed(photos, []v1.RelPath{"a", "none"}))
+	expire()
+	if n := len(versionsOf(t, l, "a")); n != 0 {
+		t.Errorf("%d versions stay after the new one was confirmed", n)
+	}
+	audit(t, l)
+}
+
+// TestThinningKeepsOldestAndNewest: whoever writes a file over and over must not push out what was there before.
+func TestThinningKeepsOldestAndNewest(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		n := rapid.IntRange(2, 12).Draw(t, "n")
+		times := rapid.SliceOfNDistinct(rapid.Int64Range(0, 1e6), 0, 40, rapid.ID[int64]).Draw(t, "times")
+		slices.Sort(times)
+		var versions []Version
+		for _, at := range times {
+			versions = append(versions, Version{Since: time.Unix(at, 0)})
+		}
+		out := thin(versions, n)
+		if want := max(0, len(times)-n); len(out) != want {
+			t.Fatalf("%d go, want %d", len(out), want)
+		}
+		for _, v := range out {
+			if v.Since.Unix() == times[0] || v.Since.Unix() == times[len(times)-1] {
+				t.Fatalf("the oldest or newest goes")
+			}
+		}
+	})
+}
+
+func TestVersionsOfOneSecondHaveTheirOwnNames(t *testing.T) {
+	h := newHome(t)
+	h.cfg.Clock = func() time.Time { return time.Unix(1e9, 0) }
+	l := h.open()
+	for i := range uint64(5) {
+		put(t, l, file{"a", fmt.Sprint(i), i + 1})
+	}
+	if n := len(versionsOf(t, l, "a")); n != 4 {
+		t.Errorf("%d versions", n)
+	}
+	audit(t, l)
+}
+
+func TestVerifyTellsWhatLiesThere(t *testing.T) {
+	l := newHome(t).open()
+	put(t, l, file{"ok", "1", 1}, file{"rotten", "123", 1}, file{"gone", "1", 1}, file{"other", "1", 1})
+	path := filepath.Join(l.Root(), "photos/rotten")
+	st, err := os.Stat(path)
+	fatalIf(t, err)
+	fatalIf(t, os.WriteFile(path, []byte("1x3"), 0o600))
+	fatalIf(t, os.Chtimes(path, st.ModTime(), st.ModTime()))
+	fatalIf(t, os.Remove(filepath.Join(l.Root(), "photos/gone")))
+	fatalIf(t, os.Remove(filepath.Join(l.Root(), "photos/other")))
+	fatalIf(t, os.Mkdir(filepath.Join(l.Root(), "photos/other"), 0o700))
+	var read int
+	got, err := l.Verify(t.Context(), photos, []v1.RelPath{"ok", "rotten", "gone", "none", "other"}, VerifyOptions{
+		Limit: func(_ context.Context, n int) error { read += n; return nil },
+	})
+	fatalIf(t, err)
+	if want := []Verdict{Intact, Corrupt, Missing, NotHeld, Corrupt}; !slices.Equal(got, want) {
+		t.Errorf("verdicts %v, want %v", got, want)
+	}
+	if read == 0 {
+		t.Error("the limit was not asked")
+	}
+	if rec, _, _ := l.Get(photos, "rotten"); !rec.Bad {
+		t.Errorf("record %+v", rec)
+	}
+	if _, held, _ := l.Get(photos, "gone"); held {
+		t.Error("the record of a missing file stays")
+	}
+	put(t, l, file{"rotten", "123", 1}, file{"gone", "1", 1}, file{"other", "1", 1})
+	if rec, _, _ := l.Get(photos, "rotten"); rec.Bad || contentOf(t, l, "photos/rotten") != "123" {
+		t.Errorf("record %+v", rec)
+	}
+	audit(t, l)
+}
+
+func TestSumsAreWhatSha256sumReads(t *testing.T) {
+	h := newHome(t)
+	l := h.open()
+	names := []v1.RelPath{"a", "d/b c", "new\nline", `back\slash`, "car\rriage", "\xff", "*star", " lead", "\\x\ny"}
+	var files []file
+	for i, n := range names {
+		files = append(files, file{n, fmt.Sprint(i), 1})
+	}
+	put(t, l, files...)
+	fatalIf(t, l.FlushSums(t.Context(), time.Hour))
+	if _, err := os.Stat(filepath.Join(l.Root(), sumsRoot, "photos.sha256")); err == nil {
+		t.Error("written although the changes are young")
+	}
+	fatalIf(t, l.FlushSums(t.Context(), 0))
+	check := exec.Command("sha256sum", "--strict", "-c", ".clusterbackup/sums/photos.sha256")
+	check.Dir = l.Root()
+	out, err := check.CombinedOutput()
+	if err != nil || strings.Count(string(out), "OK\n") != len(names) {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	// At rest nothing is written.
+	before := treeOf(t, h.cfg.Root) + treeOf(t, h.cfg.IndexDir)
+	fatalIf(t, l.FlushSums(t.Context(), 0))
+	fatalIf(t, l.Confirmed(photos, names))
+	if after := treeOf(t, h.cfg.Root) + treeOf(t, h.cfg.IndexDir); after != before {
+		t.Errorf("written at rest:\n%s", after)
+	}
+	fatalIf(t, l.Drop(t.Context(), photos, "a", gen(1), always))
+	l = h.reopen(l)
+	fatalIf(t, l.FlushSums(t.Context(), 0))
+	if got := contentOf(t, l, ".clusterbackup/sums/photos.sha256"); strings.Contains(got, "photos/a\n") {
+		t.Errorf("the dropped file is still listed:\n%s", got)
+	}
+	audit(t, l)
+}
+
+// brokenReader ends with an error.
+type brokenReader struct{ io.Reader }
+
+func (r brokenReader) Read(p []byte) (int, error) {
+	n, err := r.Reader.Read(p)
+	if err == io.EOF {
+		err = io.ErrUnexpectedEOF
+	}
+	return n, err
+}
+
+func TestManifestIsReplacedWholeOrNotAtAll(t *testing.T) {
+	h := newHome(t)
+	l := h.open()
+	_, err := l.OpenManifest(t.Context(), photos)
+	wantErr(t, err, os.ErrNotExist)
+	fatalIf(t, l.PutManifest(t.Context(), photos, "v1", strings.NewReader("one")))
+	wantErr(t, l.PutManifest(t.Context(), photos, "v2", brokenReader{strings.NewReader("two")}), io.ErrUnexpectedEOF)
+	l = h.reopen(l)
+	r, err := l.OpenManifest(t.Context(), photos)
+	fatalIf(t, err)
+	data, err := io.ReadAll(r)
+	fatalIf(t, errors.Join(err, r.Close()))
+	if v, _ := l.ManifestVersion(photos); string(data) != "one" || v != "v1" {
+		t.Errorf("manifest %q, version %q", data, v)
+	}
+	audit(t, l)
+}
+
+func TestListsGoByFolderAndBelowAPath(t *testing.T) {
+	l := newHome(t).open()
+	var files []file
+	for _, p := range []string{"z", "a", "a!/x", "a/1", "a/2", "a/b/3", "a0", "b/1"} {
+		if p != "a" {
+			files = append(files, file{v1.RelPath(p), "1", 1})
+		}
+	}
+	put(t, l, files...)
+	folders := func(after string) (all []string) {
+		for f, err := range l.Folders(photos, after) {
+			fatalIf(t, err)
+			s := f.Path + ":"
+			for _, r := range f.Records {
+				s += " " + r.Path.Base()
+			}
+			all = append(all, s)
+		}
+		return all
+	}
+	want := []string{": a0 z", "a: 1 2", "a!: x", "a/b: 3", "b: 1"}
+	if got := folders(""); !slices.Equal(got, want) {
+		t.Errorf("folders %q, want %q", got, want)
+	}
+	if got := folders("."); !slices.Equal(got, want[1:]) {
+		t.Errorf("folders %q", got)
+	}
+	if got := folders("a"); !slices.Equal(got, want[2:]) {
+		t.Errorf("folders %q", got)
+	}
+	for prefix, want := range map[string][]string{
+		"a": {"a/1", "a/2", "a/b/3"}, "a/1": {"a/1"}, "a/b": {"a/b/3"}, "": {"a0", "z", "a/1", "a/2", "a!/x", "a/b/3", "b/1"}, "none": nil,
+	} {
+		if got := recordsOf(t, l, prefix); !slices.Equal(got, want) {
+			t.Errorf("below %q: %q, want %q", prefix, got, want)
+		}
+	}
+	recs, err := l.FolderRecords(photos, "a")
+	if err != nil || len(recs) != 2 {
+		t.Errorf("records %v, %v", recs, err)
+	}
+	for range l.Folders("other", "") {
+		t.Error("a source that nothing is held of has a folder")
+	}
+}
+
+// TestLongListsAreReadInRuns has more records than one transaction reads, and changes some meanwhile.
+func TestLongListsAreReadInRuns(t *testing.T) {
+	l := newHome(t).open()
+	var files []file
+	for i := range listRun + listRun/2 {
+		files = append(files, file{v1.RelPath(fmt.Sprintf("d%d/%d", i/1000, i)), "", 1})
+	}
+	put(t, l, files...)
+	n := 0
+	for f, err := range l.Folders(photos, "") {
+		fatalIf(t, err)
+		n += len(f.Records)
+		fatalIf(t, l.Drop(t.Context(), photos, f.Records[0].Path, gen(1), always))
+	}
+	if n != len(files) {
+		t.Errorf("%d records, want %d", n, len(files))
+	}
+	audit(t, l)
+}
+
+// TestBatchCostsAHandfulOfSyncs: durability is bought by the batch.
+func TestBatchCostsAHandfulOfSyncs(t *testing.T) {
+	l := newHome(t).open()
+	if !l.wholeSync {
+		t.Skip("this system has no sync of one file system")
+	}
+	var files []file
+	for i := range 1000 {
+		files = append(files, file{v1.RelPath(fmt.Sprintf("d%d/%d", i/50, i)), fmt.Sprint(i), 1})
+	}
+	for _, want := range []int{2, 3} { // new; replacing
+		b, err := l.Begin(t.Context(), photos, BatchOptions{})
+		fatalIf(t, err)
+		in := stage(t, b, files...)
+		stats := l.db.Stats()
+		before := stats.TxStats.GetWrite()
+		_, err = b.Publish(t.Context(), in)
+		fatalIf(t, err)
+		if b.sync.count != want {
+			t.Errorf("%d syncs, want %d", b.sync.count, want)
+		}
+		stats = l.db.Stats()
+		if n := stats.TxStats.GetWrite() - before; n > 300 {
+			t.Errorf("%d pages written to the index", n)
+		}
+		fatalIf(t, b.Close())
+		for i := range files {
+			files[i].content += "!"
+			files[i].seq++
+		}
+	}
+	audit(t, l)
+}
