@@ -23,5 +23,6 @@
 //
 //	resources/KIND.NAME.yaml             what is desired; kind in lower case
 //	resources/deleted/KIND.NAME.yaml     tombstones: the last version, with deletionTimestamp
-//	resources/superseded/KIND.NAME~TIME.yaml   versions that lost, and broken files that a newer version replaced; kept 90 days
+//	resources/superseded/KIND.NAME~TIME.yaml   versions that lost, and broken files that a newer version replaced;
+//	                                     kept 90 days, and a hundred of them in any case
 package desired

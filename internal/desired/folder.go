@@ -20,6 +20,9 @@ const (
 	supersededDir = "superseded"
 )
 
+// keepSuperseded is how many files in superseded/ stay however old they seem: a clock may be wrong.
+const keepSuperseded = 100
+
 // fileStamp tells whether a file was written since.
 type fileStamp struct {
 	size, modTime int64
@@ -107,7 +110,7 @@ func (f folder) sweep(before time.Time) {
 		}
 	}
 	kept, err := f.names(supersededDir)
-	if err != nil {
+	if err != nil || len(kept) <= keepSuperseded {
 		return
 	}
 	for name, stamp := range kept {

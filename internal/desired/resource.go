@@ -7,12 +7,14 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"regexp"
 	"strings"
 	"time"
 
 	v1 "clusterbackup/api/v1"
 
+	yamlv3 "go.yaml.in/yaml/v3"
 	"sigs.k8s.io/yaml"
 )
 
@@ -174,12 +176,23 @@ func (r *resource) yaml() ([]byte, error) { return yaml.JSONToYAML(r.json) }
 
 // parseFile reads a resource's file, as parseResource does.
 func parseFile(data []byte) (*resource, error) {
-	if len(data) > maxResource {
-		return nil, fmt.Errorf("file has %d bytes, more than %d", len(data), maxResource)
+	if len(data) > 2*maxResource {
+		return nil, fmt.Errorf("file has %d bytes, more than %d", len(data), 2*maxResource)
 	}
 	converted, err := yaml.YAMLToJSONStrict(data)
 	if err != nil {
 		return nil, err
 	}
-	return parseResource(converted)
+	r, err := parseResource(converted)
+	if err == nil && !single(data) {
+		err = errEdited // only the first document was read
+	}
+	return r, err
+}
+
+// single tells whether a file is one YAML document.
+func single(data []byte) bool {
+	d := yamlv3.NewDecoder(bytes.NewReader(data))
+	var node yamlv3.Node
+	return d.Decode(&node) == nil && errors.Is(d.Decode(&node), io.EOF)
 }
