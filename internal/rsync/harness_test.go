@@ -7,14 +7,14 @@ import (
 	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"math/big"
 	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
-	"strconv"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -25,10 +25,9 @@ import (
 	"go.uber.org/goleak"
 )
 
-// TestMain plays "cbd rsh" where rsync starts this binary as its remote shell, and a whole test run as somebody else where
-// asUser started it.
+// TestMain plays "cbd rsh" where rsync starts this binary as its remote shell.
 func TestMain(m *testing.M) {
-	if addr := os.Getenv("TEST_RSH"); addr != "" || len(os.Args) > 1 && os.Args[1] == "rsh" {
+	if len(os.Args) > 1 && os.Args[1] == "rsh" {
 		os.Exit(rsh(os.Args[2:]))
 	}
 	goleak.VerifyTestMain(m)
@@ -39,7 +38,7 @@ func rsh(args []string) int {
 	conn, err := tls.Dial("tcp", args[0], &tls.Config{InsecureSkipVerify: true, NextProtos: []string{"test"}})
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
-		return rsync.ExitUnreachable
+		return rsync.ExitCode(err)
 	}
 	in, out, err := rsync.Standard()
 	if err == nil {
@@ -60,7 +59,6 @@ type server struct {
 	mu    sync.Mutex
 	errs  []error
 	conns []net.Conn
-	bytes int64
 }
 
 func tool(t testing.TB) rsync.Tool {
@@ -129,9 +127,7 @@ func (s *server) breakAll() {
 
 func (s *server) pull(t testing.TB, dest string, files ...string) rsync.Pull {
 	t.Helper()
-	self, err := os.Executable()
-	must(t, err)
-	p := rsync.Pull{Tool: tool(t), Shell: []string{self, "rsh", s.addr, rsync.KindSource, "photos"}, Host: "mini", Dest: dest}
+	p := rsync.Pull{Tool: tool(t), Shell: []string{self(t), "rsh", s.addr, rsync.KindSource, "photos"}, Host: "mini", Dest: dest}
 	for _, file := range files {
 		p.Files = append(p.Files, v1.RelPath(file))
 	}
@@ -168,6 +164,71 @@ func read(t testing.TB, path string) string {
 	return string(b)
 }
 
-var _ = json.Marshal
-var _ = strconv.Itoa
-var _ syscall.Errno
+// self is this binary, also for a user who cannot reach the folder it was built in.
+func self(t testing.TB) string {
+	t.Helper()
+	if exe := fmt.Sprintf("/proc/%d/exe", os.Getpid()); os.Geteuid() != 0 {
+		if _, err := os.Stat(exe); err == nil {
+			return exe
+		}
+	}
+	exe, err := os.Executable()
+	must(t, err)
+	return exe
+}
+
+// asUser tells whether the test goes on here: somebody who isn't root runs it. Root has it run by a child that isn't.
+func asUser(t *testing.T) bool {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		return true
+	}
+	cmd := exec.Command("/proc/self/exe", "-test.run=^"+t.Name()+"$", "-test.v")
+	cmd.Dir = "/"
+	cmd.Env = append(os.Environ(), "TMPDIR=/tmp", "GOCOVERDIR=")
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
+	out, err := cmd.CombinedOutput()
+	if errors.Is(err, os.ErrPermission) || errors.Is(err, os.ErrNotExist) {
+		t.Skipf("cannot run as another user: %v", err)
+	}
+	if err != nil || !strings.Contains(string(out), "--- PASS: "+t.Name()) {
+		t.Fatalf("as another user: %v\n%s", err, out)
+	}
+	return false
+}
+
+// running lists the processes that have text in their command line.
+func running(t testing.TB, text string) (found []string) {
+	t.Helper()
+	files, err := filepath.Glob("/proc/[0-9]*/cmdline")
+	must(t, err)
+	for _, file := range files {
+		if line, err := os.ReadFile(file); err == nil && strings.Contains(string(line), text) {
+			found = append(found, strings.ReplaceAll(string(line), "\x00", " "))
+		}
+	}
+	return found
+}
+
+// eventually waits until the condition holds, at most 20 s.
+func eventually(t testing.TB, what string, holds func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(20 * time.Second); !holds(); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("never: %s", what)
+		}
+	}
+}
+
+// ended waits until so many connections were served, and returns how.
+func (s *server) ended(t testing.TB, n int) []error {
+	t.Helper()
+	var errs []error
+	eventually(t, "the server ends its work", func() bool {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		errs = s.errs
+		return len(errs) >= n
+	})
+	return errs
+}

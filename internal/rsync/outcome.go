@@ -20,30 +20,9 @@ var (
 	ErrFailed      = errors.New("rsync failed")
 )
 
-// Exit codes of "cbd rsh", by which Run learns what went wrong on the way: rsync passes on the highest one it sees.
-const (
-	ExitDenied      = 253
-	ExitUnavailable = 254
-	ExitUnreachable = 255
-)
-
-// ExitCode is the exit code with which "cbd rsh" reports err; 0 for nil.
-func ExitCode(err error) int {
-	switch {
-	case err == nil:
-		return 0
-	case errors.Is(err, ErrDenied):
-		return ExitDenied
-	case errors.Is(err, ErrUnavailable):
-		return ExitUnavailable
-	case errors.Is(err, ErrBroken):
-		return exitProtocol
-	}
-	return ExitUnreachable
-}
-
 // Exit codes of rsync (rsync(1), EXIT VALUES).
 const (
+	exitFolders  = 3
 	exitStart    = 5
 	exitSocket   = 10
 	exitFile     = 11
@@ -71,8 +50,8 @@ type Stats struct {
 // maxMessages bounds Stats.Messages.
 const maxMessages = 100
 
-// judge turns what Wait said into Run's answer.
-func judge(ctx context.Context, waited error, stats *Stats) error {
+// judge turns what Wait and the remote shell said into Run's answer.
+func judge(ctx context.Context, waited, shell error, stats *Stats) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
@@ -92,20 +71,19 @@ func judge(ctx context.Context, waited error, stats *Stats) error {
 	if len(stats.Messages) > 0 {
 		why = stats.Messages[0]
 	}
-	return fmt.Errorf("%w: %s", classify(code), why)
+	if shell == nil {
+		shell = classify(code)
+	}
+	return fmt.Errorf("%w: %s", shell, why)
 }
 
 func classify(code int) error {
 	switch code {
-	case ExitDenied:
-		return ErrDenied
-	case ExitUnavailable, exitStart:
+	case exitStart:
 		return ErrUnavailable
-	case ExitUnreachable, 127:
-		return ErrUnreachable
 	case exitSocket, exitProtocol, exitSignal, exitTimeout:
 		return ErrBroken
-	case exitFile:
+	case exitFile, exitFolders:
 		return ErrWrite
 	}
 	return ErrFailed

@@ -47,7 +47,7 @@ const maxPath = 4000
 // Errors of Pull's fields.
 var (
 	ErrNotAbsolute = errors.New("path is not absolute")
-	ErrNoShell     = errors.New("no remote shell given")
+	ErrNoShell     = errors.New("no remote shell")
 )
 
 // Run fetches the files. nil: look at Dest for what arrived; Stats.Partial says that some did not. A file that arrived has
@@ -64,27 +64,43 @@ func (p Pull) Run(ctx context.Context) (Stats, error) {
 		return stats, nil
 	}
 	began := time.Now()
-	out, errs := &head{limit: 16 << 10}, &head{limit: 64 << 10}
-	waited := runHere(func() error {
-		cmd := exec.CommandContext(ctx, p.Tool.Path, p.args()...)
-		prepare(cmd)
-		cmd.Dir = "/"
-		cmd.Stdin, cmd.Stdout, cmd.Stderr = bytes.NewReader(list), out, errs
-		return cmd.Run()
-	})
+	waited, shell := p.run(ctx, list, &stats)
 	stats.Duration = time.Since(began)
-	stats.read(out.lines())
-	stats.Messages = append(stats.Messages, errs.lines()...)
-	stats.Messages = stats.Messages[:min(len(stats.Messages), maxMessages)]
-	if err := judge(ctx, waited, &stats); err != nil {
+	if err := judge(ctx, waited, shell, &stats); err != nil {
 		return stats, fmt.Errorf("pull from %s: %w", p.Host, err)
 	}
 	return stats, nil
 }
 
+// run runs rsync and returns what it, and what the remote shell, said at the end.
+func (p Pull) run(ctx context.Context, list []byte, stats *Stats) (waited, shell error) {
+	hear, tell, err := os.Pipe()
+	if err != nil {
+		return err, nil
+	}
+	out, errs := &head{limit: 16 << 10}, &head{limit: 64 << 10}
+	waited = runHere(func() error {
+		defer tell.Close()
+		cmd := exec.CommandContext(ctx, p.Tool.Path, p.args()...)
+		prepare(cmd)
+		cmd.Dir = "/"
+		cmd.Env = append(cmd.Env, verdictVariable+"="+strconv.Itoa(verdictFD))
+		cmd.ExtraFiles = []*os.File{tell}
+		cmd.Stdin, cmd.Stdout, cmd.Stderr = bytes.NewReader(list), out, errs
+		return cmd.Run()
+	})
+	stats.read(out.lines())
+	stats.Messages = append(stats.Messages, errs.lines()...)
+	stats.Messages = stats.Messages[:min(len(stats.Messages), maxMessages)]
+	return waited, readVerdict(hear)
+}
+
 func (p Pull) check() error {
 	if len(p.Shell) == 0 {
 		return ErrNoShell
+	}
+	if _, err := exec.LookPath(p.Shell[0]); err != nil {
+		return fmt.Errorf("%w: %w", ErrNoShell, err)
 	}
 	for _, dir := range append([]string{p.Dest}, p.CopyDest...) {
 		if !filepath.IsAbs(dir) {

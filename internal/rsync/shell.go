@@ -9,6 +9,8 @@ import (
 	"os"
 	"sync"
 	"syscall"
+
+	"golang.org/x/sys/unix"
 )
 
 // Shell is the rest of "cbd rsh" once Ask has said yes: it carries rsync's bytes both ways until the peer has sent its
@@ -36,14 +38,30 @@ func Shell(ctx context.Context, stdin io.ReadCloser, stdout io.Writer, conn net.
 	return fmt.Errorf("carry rsync's bytes: %w: %w", ErrBroken, err)
 }
 
-// Standard is the process's standard input and output such that closing ends a read.
+// Standard is the process's standard input and output such that closing ends a read. The caller closes both.
 func Standard() (in, out *os.File, err error) {
-	for _, fd := range []int{0, 1} {
-		if err := syscall.SetNonblock(fd, true); err != nil {
-			return nil, nil, fmt.Errorf("prepare standard input and output: %w", err)
-		}
+	if in, err = pollable(0, "stdin"); err != nil {
+		return nil, nil, fmt.Errorf("prepare standard input: %w", err)
 	}
-	return os.NewFile(0, "stdin"), os.NewFile(1, "stdout"), nil
+	if out, err = pollable(1, "stdout"); err != nil {
+		in.Close()
+		return nil, nil, fmt.Errorf("prepare standard output: %w", err)
+	}
+	return in, out, nil
+}
+
+// pollable is a copy of fd that the runtime waits for without a thread. A copy, since fd itself may be known to it already,
+// by another name.
+func pollable(fd int, name string) (*os.File, error) {
+	own, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 3)
+	if err != nil {
+		return nil, err
+	}
+	if err := unix.SetNonblock(own, true); err != nil {
+		unix.Close(own)
+		return nil, err
+	}
+	return os.NewFile(uintptr(own), name), nil
 }
 
 var buffers = sync.Pool{New: func() any { return new([256 << 10]byte) }}

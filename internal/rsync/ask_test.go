@@ -1,0 +1,97 @@
+package rsync_test
+
+import (
+	"errors"
+	"io"
+	"net"
+	"strings"
+	"testing"
+	"time"
+
+	"clusterbackup/internal/rsync"
+)
+
+// connected is both ends of a TCP connection.
+func connected(t testing.TB) (near, far net.Conn) {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	must(t, err)
+	defer l.Close()
+	near, err = net.Dial("tcp", l.Addr().String())
+	must(t, err)
+	far, err = l.Accept()
+	must(t, err)
+	t.Cleanup(func() { near.Close(); far.Close() })
+	return near, far
+}
+
+func TestAskAndItsAnswers(t *testing.T) {
+	req := rsync.Request{Kind: rsync.KindLocation, Name: "attic"}
+	for name, c := range map[string]struct {
+		answer func(net.Conn) error
+		want   error
+		text   string
+	}{
+		"yes":     {rsync.Accept, nil, ""},
+		"no":      {func(c net.Conn) error { return rsync.Deny(c, "not yours "+strings.Repeat("!", 9999)) }, rsync.ErrDenied, "not yours"},
+		"not now": {func(c net.Conn) error { return rsync.Decline(c, "not mounted") }, rsync.ErrUnavailable, "not mounted"},
+		"gone":    {func(c net.Conn) error { return c.Close() }, rsync.ErrBroken, ""},
+		"babble":  {func(c net.Conn) error { _, err := io.WriteString(c, "HTTP/1.1 400"); return err }, rsync.ErrBroken, ""},
+	} {
+		near, far := connected(t)
+		asked := make(chan error, 1)
+		go func() { asked <- rsync.Ask(near, req, 10*time.Second) }()
+		got, err := rsync.Receive(far, 10*time.Second)
+		if err != nil || got != req {
+			t.Errorf("%s: received %+v, %v", name, got, err)
+		}
+		must(t, c.answer(far))
+		if name == "babble" {
+			far.Close()
+		}
+		if err := <-asked; !errors.Is(err, c.want) || err != nil && !strings.Contains(err.Error(), c.text) {
+			t.Errorf("%s: answered %v", name, err)
+		}
+		if c.want == nil { // not a byte of what follows was taken
+			_, err := far.Write([]byte("@"))
+			must(t, err)
+			var b [1]byte
+			if _, err := near.Read(b[:]); err != nil || b[0] != '@' {
+				t.Errorf("%s: then %q, %v", name, b, err)
+			}
+		}
+	}
+}
+
+func TestReceiveRefusesWhatIsNoRequest(t *testing.T) {
+	for name, sent := range map[string]string{
+		"too long":   "\xff\xff" + strings.Repeat("x", 5000),
+		"no JSON":    "\x00\x02xx",
+		"other kind": "\x00\x1e" + `{"kind":"etc","name":"passwd"}`,
+		"no name":    "\x00\x11" + `{"kind":"source"}`,
+	} {
+		near, far := connected(t)
+		_, err := io.WriteString(near, sent)
+		must(t, err)
+		if _, err := rsync.Receive(far, 10*time.Second); !errors.Is(err, rsync.ErrMalformed) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	_, far := connected(t)
+	if _, err := rsync.Receive(far, time.Millisecond); err == nil {
+		t.Error("silence was taken for a request")
+	}
+}
+
+func FuzzReceive(f *testing.F) {
+	f.Add([]byte("\x00\x20" + `{"kind":"source","name":"photos"}`))
+	f.Fuzz(func(t *testing.T, sent []byte) {
+		near, far := net.Pipe()
+		go func() { near.Write(sent); near.Close() }()
+		req, err := rsync.Receive(far, time.Second)
+		if err == nil && (req.Name == "" || req.Kind != rsync.KindSource && req.Kind != rsync.KindLocation) {
+			t.Errorf("received %+v", req)
+		}
+		far.Close()
+	})
+}
