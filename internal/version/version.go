@@ -2,8 +2,10 @@
 package version
 
 import (
+	"fmt"
 	"runtime"
 	"runtime/debug"
+	"strconv"
 )
 
 // Set by the linker; see the Makefile.
@@ -47,4 +49,12 @@ func Get() Info {
 		i.Commit = "unknown"
 	}
 	return i
+}
+
+// Protocol is the range of protocol versions for people: "1" or "1-2".
+func (i Info) Protocol() string {
+	if i.ProtocolMin == i.ProtocolMax {
+		return strconv.Itoa(i.ProtocolMin)
+	}
+	return fmt.Sprintf("%d-%d", i.ProtocolMin, i.ProtocolMax)
 }

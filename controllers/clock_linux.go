@@ -1,0 +1,16 @@
+package controllers
+
+import (
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// monotonic is a clock that never goes back and doesn't stop while the host sleeps, so that a grant runs out in time.
+func monotonic() time.Duration {
+	var t unix.Timespec
+	if unix.ClockGettime(unix.CLOCK_BOOTTIME, &t) != nil {
+		return time.Duration(time.Now().UnixNano())
+	}
+	return time.Duration(t.Nano())
+}

@@ -1,0 +1,193 @@
+package controllers
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	v1 "clusterbackup/api/v1"
+	"clusterbackup/internal/coordinator"
+	"clusterbackup/internal/location"
+)
+
+// batch claims some files and brings them here: rsync into partial, hash, sync, publish, confirm. It returns how many are
+// confirmed now, or at least copied; 0: there is nothing to claim.
+func (r *CopyReconciler) batch(ctx context.Context, s *Session, l *OpenLocation, extra bool) (int, error) {
+	answer, err := s.peer.Claim(ctx, &coordinator.Claim{
+		Source: s.client.Source, Location: l.Name, Room: l.Space().Free, MaxFiles: batchFiles, MaxBytes: batchBytes, Extra: extra,
+	})
+	if err != nil {
+		return 0, err
+	}
+	r.setWanted(s.client, l.Name, answer.Wanted)
+	if len(answer.Files) == 0 {
+		return 0, nil
+	}
+	b := &copyBatch{CopyReconciler: r, session: s, location: l, lease: answer.Lease}
+	defer b.release(ctx)
+	b.reserve(answer.Files)
+	if len(b.files) == 0 {
+		return 0, nil
+	}
+	stopRenewing := b.keepLease(ctx)
+	defer stopRenewing()
+	return b.run(ctx)
+}
+
+// copyBatch is one batch under way. What isn't brought to an end is released.
+type copyBatch struct {
+	*CopyReconciler
+	session  *Session
+	location *OpenLocation
+	lease    time.Duration
+	files    []coordinator.Claimed
+	space    *location.Reservation
+	released []coordinator.Released
+}
+
+// reserve takes room for as many of the claimed files as fit; the others are given back.
+func (b *copyBatch) reserve(claimed []coordinator.Claimed) {
+	for len(claimed) > 0 {
+		total := int64(0)
+		for _, f := range claimed {
+			total += f.Size
+		}
+		space, err := b.location.Reserve(total, len(claimed))
+		if err == nil {
+			b.files, b.space = claimed, space
+			return
+		}
+		last := claimed[len(claimed)-1]
+		b.give(last, coordinator.ReasonNoRoom, err.Error())
+		claimed = claimed[:len(claimed)-1]
+	}
+}
+
+func (b *copyBatch) give(f coordinator.Claimed, reason, message string) {
+	b.released = append(b.released, coordinator.Released{Path: f.Path, Gen: f.Gen, Reason: reason, Message: message})
+}
+
+// release tells what was given back, also when the batch was interrupted: the coordinator need not wait for the lease to end.
+func (b *copyBatch) release(ctx context.Context) {
+	if len(b.released) == 0 {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+	defer cancel()
+	b.session.peer.Release(ctx, &coordinator.Release{Source: b.session.client.Source, Location: b.location.Name, Files: b.released})
+}
+
+// keepLease renews the claims until it is stopped.
+func (b *copyBatch) keepLease(ctx context.Context) (stop func()) {
+	paths := make([]v1.RelPath, len(b.files))
+	for i, f := range b.files {
+		paths[i] = f.Path
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	var renewing sync.WaitGroup
+	renewing.Go(func() {
+		every := time.NewTicker(max(b.lease/3, time.Second))
+		defer every.Stop()
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-every.C:
+				b.session.peer.Renew(ctx, &coordinator.Renew{Source: b.session.client.Source, Location: b.location.Name, Files: paths})
+			}
+		}
+	})
+	return func() { cancel(); renewing.Wait() }
+}
+
+func (b *copyBatch) run(ctx context.Context) (int, error) {
+	source := b.session.client.Source
+	options := location.BatchOptions{Reservation: b.space, KeepVersions: b.Retention(source).Versions.Duration}
+	if len(b.files) == 1 && b.files[0].Size >= location.ResumeFrom {
+		options.Resume = b.files[0].Path
+	}
+	partial, err := b.location.Begin(ctx, source, options)
+	if err != nil {
+		b.space.Release()
+		b.giveAll(coordinator.ReasonFailed, err)
+		return 0, err
+	}
+	defer partial.Close()
+	if err := b.fetch(ctx, partial); err != nil {
+		b.giveAll(coordinator.ReasonFailed, err)
+		return 0, err
+	}
+	published, err := partial.Publish(ctx, b.incoming())
+	if err != nil {
+		b.giveAll(coordinator.ReasonFailed, err)
+		return 0, err
+	}
+	return b.confirm(ctx, published)
+}
+
+func (b *copyBatch) giveAll(reason string, err error) {
+	for _, f := range b.files {
+		b.give(f, reason, err.Error())
+	}
+}
+
+func (b *copyBatch) fetch(ctx context.Context, partial *location.Batch) error {
+	pull := b.Pull(b.session.client)
+	pull.Dest = partial.Dir()
+	held := false
+	for _, f := range b.files {
+		pull.Files = append(pull.Files, f.Path)
+		held = held || f.Held
+	}
+	if held {
+		pull.CopyDest = []string{b.location.SourceDir(b.session.client.Source)}
+	}
+	stats, err := pull.Run(ctx)
+	b.Counters.Add(b.session.client.Source, b.location.Name, Count{ReceivedBytes: stats.BytesReceived})
+	if err != nil {
+		return fmt.Errorf("copy %d files: %w", len(b.files), err)
+	}
+	return nil
+}
+
+func (b *copyBatch) incoming() []location.Incoming {
+	incoming := make([]location.Incoming, len(b.files))
+	for i, f := range b.files {
+		incoming[i] = location.Incoming{Path: f.Path, Gen: f.Gen, Size: f.Size, ModTime: f.ModTime, Mode: f.Mode}
+	}
+	return incoming
+}
+
+// confirm has the published files confirmed; those that did not arrive as they were claimed are released.
+func (b *copyBatch) confirm(ctx context.Context, published []location.Published) (int, error) {
+	var records []coordinator.Record
+	var bytes int64
+	for i, p := range published {
+		if p.Err != nil {
+			b.give(b.files[i], reasonOf(p.Err), p.Err.Error())
+			continue
+		}
+		records = append(records, recordOf(p.Record))
+		bytes += p.Record.Size
+	}
+	b.Counters.Add(b.session.client.Source, b.location.Name, Count{CopiedFiles: int64(len(records)), CopiedBytes: bytes})
+	if len(records) == 0 {
+		return 0, nil
+	}
+	return len(records), b.settle(ctx, b.session, b.location, records)
+}
+
+// reasonOf tells the coordinator why a file did not arrive as it was claimed.
+func reasonOf(err error) string {
+	switch {
+	case errors.Is(err, location.ErrVanished):
+		return coordinator.ReasonVanished
+	case errors.Is(err, location.ErrChanged):
+		return coordinator.ReasonChanged
+	case errors.Is(err, location.ErrFull):
+		return coordinator.ReasonNoRoom
+	}
+	return coordinator.ReasonFailed
+}

@@ -1,0 +1,263 @@
+package controllers
+
+import (
+	"context"
+	"math/rand/v2"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/go-logr/logr"
+	"golang.org/x/sync/errgroup"
+
+	v1 "clusterbackup/api/v1"
+	"clusterbackup/internal/coordinator"
+	"clusterbackup/internal/rsync"
+	"clusterbackup/reconcile"
+)
+
+// A batch is bounded by files and by bytes: starting rsync costs as much as some hundred small files, and what is in a batch
+// counts only when all of it is there.
+const (
+	batchFiles = 1000
+	batchBytes = 256 << 20
+	// BatchesAtOnce: one being claimed or hashed while others move bytes.
+	BatchesAtOnce = 3
+	// round bounds a reconcile: after it, the client says hello again and sees what else has come up.
+	round = 30 * time.Second
+)
+
+// CopyReconciler keeps this host's replicas of one source as the source's coordinator wants them, but for drops.
+type CopyReconciler struct {
+	Sessions  *Sessions
+	Locations *LocationSet
+	// Wanted tells whether this host still is a client of that coordinator.
+	Wanted func(Client) bool
+	// Pull returns how rsync fetches from a source: all but the files and the destination is set.
+	Pull func(Client) rsync.Pull
+	// Allowed tells whether copies may run now (a host's windows).
+	Allowed func() bool
+	// Retention returns how long retired files of a source are kept; PollInterval how often idle clients ask.
+	Retention func(v1.SourceName) v1.Retention
+	// Manifest fetches a source's manifest of this version into a location.
+	Manifest func(context.Context, Client, *OpenLocation, string) error
+	// Drops is told of clients whose coordinator has surplus or deletions for them, or whose host needs room.
+	Drops interface{ Enqueue(Client) }
+	// Counters are shown as metrics.
+	Counters *Counters
+	Log      logr.Logger
+
+	mu        sync.Mutex
+	claimable map[Client]bool
+	manifests map[manifestKey]string
+	wanted    map[v1.LocationName]map[Client]int64
+	pending   map[Client][]unconfirmed
+}
+
+type manifestKey struct {
+	client   Client
+	location string
+}
+
+// Reconcile implements reconcile.Reconciler.
+func (r *CopyReconciler) Reconcile(ctx context.Context, c Client) (reconcile.Result, error) {
+	if !r.Wanted(c) {
+		return reconcile.Result{}, nil
+	}
+	s := r.Sessions.Get(c)
+	locations, done := r.Locations.Use()
+	defer done()
+	if len(locations) == 0 {
+		return reconcile.Result{RequeueAfter: jitter(5 * time.Second)}, nil
+	}
+	hello, err := helloOf(c.Source, locations)
+	if err != nil {
+		return reconcile.Result{}, err
+	}
+	answer, err := s.hello(ctx, hello)
+	if err != nil {
+		return reconcile.Result{}, err
+	}
+	r.setClaimable(c, answer.Claimable)
+	if err := r.inventory(ctx, s, answer, locations); err != nil {
+		return reconcile.Result{}, err
+	}
+	if err := r.confirmPending(ctx, s, locations); err != nil {
+		return reconcile.Result{}, err
+	}
+	copied, err := r.copy(ctx, s, answer, locations)
+	if err != nil {
+		return reconcile.Result{}, err
+	}
+	if answer.Retire || answer.Surplus || r.needsRoom(c, locations) {
+		r.Drops.Enqueue(c)
+	}
+	if copied > 0 {
+		return reconcile.Result{RequeueAfter: time.Millisecond}, nil
+	}
+	if err := r.manifest(ctx, c, answer, locations); err != nil {
+		r.Log.Info("Manifest not fetched", "source", c.Source, "peer", c.Coordinator, "reason", err.Error())
+	}
+	return reconcile.Result{RequeueAfter: jitter(answer.PollAfter)}, nil
+}
+
+// jitter keeps the clients of one coordinator from asking all at once: between 0.8 and 1.2 of d.
+func jitter(d time.Duration) time.Duration {
+	return time.Duration(float64(max(d, 100*time.Millisecond)) * (0.8 + 0.4*rand.Float64()))
+}
+
+func helloOf(source v1.SourceName, locations []*OpenLocation) (*coordinator.Hello, error) {
+	hello := &coordinator.Hello{}
+	for _, l := range locations {
+		space := l.Space()
+		hello.Locations = append(hello.Locations, coordinator.LocationInfo{
+			Name: l.Name, UID: l.UID(), Capacity: space.Capacity, Used: space.Used, Free: space.Free,
+			NoNew: l.NoNew, Draining: l.Draining,
+		})
+		highest, err := l.Highest(source)
+		if err != nil {
+			return nil, err
+		}
+		held, err := l.Held(source)
+		if err != nil {
+			return nil, err
+		}
+		hello.Holds = hello.Holds || held.Replicas > 0
+		if highest.Compare(hello.Highest) > 0 {
+			hello.Highest = highest
+		}
+	}
+	return hello, nil
+}
+
+// copy claims and copies into each location until there is nothing more to claim, or the round is over.
+func (r *CopyReconciler) copy(ctx context.Context, s *Session, answer *coordinator.HelloAnswer, locations []*OpenLocation) (int64, error) {
+	if !r.Allowed() {
+		return 0, nil
+	}
+	extra := answer.Extra && !r.anyClaimable()
+	if !answer.Claimable && !extra {
+		return 0, nil
+	}
+	var copied atomic.Int64
+	ends := time.Now().Add(round)
+	for _, l := range locations {
+		if l.NoNew || l.Draining {
+			continue
+		}
+		workers, ctx := errgroup.WithContext(ctx)
+		for range BatchesAtOnce {
+			workers.Go(func() error {
+				for time.Now().Before(ends) {
+					n, err := r.batch(ctx, s, l, extra)
+					copied.Add(int64(n))
+					if err != nil || n == 0 {
+						return err
+					}
+				}
+				return nil
+			})
+		}
+		if err := workers.Wait(); err != nil {
+			return copied.Load(), err
+		}
+	}
+	return copied.Load(), nil
+}
+
+// manifest fetches the source's listing into each location that holds something of it, when it is another than the one there.
+func (r *CopyReconciler) manifest(ctx context.Context, c Client, answer *coordinator.HelloAnswer, locations []*OpenLocation) error {
+	if answer.Manifest == "" {
+		return nil
+	}
+	for _, l := range locations {
+		if held, err := l.Held(c.Source); err != nil || held.Replicas == 0 {
+			continue
+		}
+		key := manifestKey{c, l.UID()}
+		r.mu.Lock()
+		have := r.manifests[key]
+		r.mu.Unlock()
+		if have == answer.Manifest {
+			continue
+		}
+		if err := r.Manifest(ctx, c, l, answer.Manifest); err != nil {
+			return err
+		}
+		r.mu.Lock()
+		if r.manifests == nil {
+			r.manifests = map[manifestKey]string{}
+		}
+		r.manifests[key] = answer.Manifest
+		r.mu.Unlock()
+	}
+	return nil
+}
+
+func (r *CopyReconciler) setClaimable(c Client, claimable bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.claimable == nil {
+		r.claimable = map[Client]bool{}
+	}
+	r.claimable[c] = claimable
+}
+
+// anyClaimable tells whether some source has underserved files for this host: spare room isn't spare then.
+func (r *CopyReconciler) anyClaimable() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, claimable := range r.claimable {
+		if claimable {
+			return true
+		}
+	}
+	return false
+}
+
+// Forget drops what is remembered of a client whose source is gone.
+func (r *CopyReconciler) Forget(c Client) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.claimable, c)
+	delete(r.pending, c)
+	for _, wanted := range r.wanted {
+		delete(wanted, c)
+	}
+}
+
+// setWanted notes how many bytes of room in a location would let it take files of this source that have no other place.
+func (r *CopyReconciler) setWanted(c Client, l v1.LocationName, bytes int64) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.wanted == nil {
+		r.wanted = map[v1.LocationName]map[Client]int64{}
+	}
+	if r.wanted[l] == nil {
+		r.wanted[l] = map[Client]int64{}
+	}
+	r.wanted[l][c] = bytes
+}
+
+// Starving is how many bytes of room in a location sources other than c's lack.
+func (r *CopyReconciler) Starving(c Client, l v1.LocationName) int64 {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	total := int64(0)
+	for other, bytes := range r.wanted[l] {
+		if other != c {
+			total += bytes
+		}
+	}
+	return total
+}
+
+// needsRoom tells whether a location of this host wants to be rid of something.
+func (r *CopyReconciler) needsRoom(c Client, locations []*OpenLocation) bool {
+	for _, l := range locations {
+		if l.Draining || over(l.Space()) > 0 || r.Starving(c, l.Name) > 0 {
+			return true
+		}
+	}
+	return false
+}

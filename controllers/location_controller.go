@@ -1,0 +1,217 @@
+package controllers
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/go-logr/logr"
+
+	v1 "clusterbackup/api/v1"
+	"clusterbackup/internal/location"
+	"clusterbackup/reconcile"
+)
+
+// sumsQuiet is how long a source's replicas have to be at rest before its checksum file is written.
+const sumsQuiet = time.Second
+
+// expireInterval is how often versions past their retention are looked for.
+const expireInterval = time.Hour
+
+// LocationReconciler keeps one location of this host open while it is there and is the one it was, and its housekeeping done.
+type LocationReconciler struct {
+	Desired Desired
+	Host    v1.HostName
+	Set     *LocationSet
+	Config  location.Config // Root, Name, Capacity, Reserve and Init are set for each location
+	// SourceDeleted tells whether a source was deleted on purpose: known to have been, not merely unknown here.
+	SourceDeleted func(v1.SourceName) bool
+	// Event is told when a location comes or goes.
+	Event func(name v1.LocationName, warning bool, reason, message string)
+	Log   logr.Logger
+
+	expired map[v1.LocationName]time.Time // touched by one key's reconcile at a time; see Workers
+}
+
+// Reconcile implements reconcile.Reconciler. It is to run with one worker.
+func (r *LocationReconciler) Reconcile(ctx context.Context, name v1.LocationName) (reconcile.Result, error) {
+	want := locationNamed(r.Desired, name)
+	if want == nil || want.Spec.Host != r.Host {
+		return reconcile.Result{}, r.drop(name, want == nil)
+	}
+	k := r.Set.get(name)
+	err := r.ensure(ctx, k, want)
+	r.Set.want(k, want.Generation, want.Spec.Cordoned || r.hostCordoned(), want.Spec.Draining || r.hostDraining())
+	if err != nil {
+		return reconcile.Result{RequeueAfter: r.interval()}, nil
+	}
+	if err := r.keepHouse(ctx, k); err != nil {
+		r.Log.Error(err, "Housekeeping failed", "location", name)
+	}
+	return reconcile.Result{RequeueAfter: r.interval()}, nil
+}
+
+func (r *LocationReconciler) interval() time.Duration {
+	return min(r.Desired.Cluster().Spec.PollInterval.Duration, 15*time.Second)
+}
+
+func (r *LocationReconciler) hostCordoned() bool {
+	h := hostNamed(r.Desired, r.Host)
+	return h != nil && h.Spec.Cordoned
+}
+
+func (r *LocationReconciler) hostDraining() bool {
+	h := hostNamed(r.Desired, r.Host)
+	return h != nil && h.Spec.Draining
+}
+
+// drop closes a location that is no longer this host's. Its files stay where they are; deleted for good, a later location
+// of the same name may be another folder.
+func (r *LocationReconciler) drop(name v1.LocationName, deleted bool) error {
+	k := r.Set.get(name)
+	err := r.Set.close(k, location.ErrClosed)
+	r.Set.forget(name)
+	if deleted {
+		err = errors.Join(err, location.Forget(r.Config.IndexDir, name))
+	}
+	return err
+}
+
+// ensure has the location open if, and only if, it is there and is the one it was.
+func (r *LocationReconciler) ensure(ctx context.Context, k *keptLocation, want *v1.Location) error {
+	if k.opened != nil && k.path != want.Spec.Path {
+		if err := r.Set.close(k, location.ErrClosed); err != nil {
+			return err
+		}
+	}
+	if k.opened != nil {
+		if err := k.opened.Check(ctx); err != nil {
+			return r.lost(k, err)
+		}
+		k.opened.SetLimits(limitsOf(want))
+		return nil
+	}
+	opened, err := r.openLocation(k.name, want)
+	if err != nil {
+		return r.lost(k, err)
+	}
+	r.Set.open(k, opened, want.Spec.Path)
+	r.Event(k.name, false, "Opened", "location is there: "+want.Spec.Path)
+	return nil
+}
+
+func (r *LocationReconciler) openLocation(name v1.LocationName, want *v1.Location) (*location.Location, error) {
+	config := r.Config
+	config.Name, config.Root, config.Init = name, want.Spec.Path, true
+	config.Capacity, config.Reserve = limitsOf(want)
+	if err := r.makeParents(name, want.Spec.Path); err != nil {
+		return nil, err
+	}
+	return location.Open(config)
+}
+
+// makeParents makes the folders above a location that was never open before. Later it doesn't: then a folder that is missing is
+// a disk that is missing.
+func (r *LocationReconciler) makeParents(name v1.LocationName, path string) error {
+	if location.Known(r.Config.IndexDir, name) {
+		return nil
+	}
+	return os.MkdirAll(filepath.Dir(path), 0o755)
+}
+
+// lost closes the location and says why, once for each reason.
+func (r *LocationReconciler) lost(k *keptLocation, err error) error {
+	if k.err == nil || k.err.Error() != err.Error() {
+		r.Event(k.name, true, ReasonOfLocation(err), err.Error())
+		r.Log.Info("Location is not available", "location", k.name, "reason", err.Error())
+	}
+	if closeErr := r.Set.close(k, err); closeErr != nil {
+		r.Log.Error(closeErr, "Close failed", "location", k.name)
+	}
+	return err
+}
+
+// ReasonOfLocation is one CamelCase word for why a location is not available.
+func ReasonOfLocation(err error) string {
+	switch {
+	case err == nil:
+		return "Open"
+	case errors.Is(err, location.ErrMissing):
+		return "Missing"
+	case errors.Is(err, location.ErrForeign):
+		return "OtherCluster"
+	case errors.Is(err, location.ErrIdentity):
+		return "OtherDisk"
+	case errors.Is(err, location.ErrCorruptIndex):
+		return "IndexDamaged"
+	case errors.Is(err, location.ErrNotEmpty):
+		return "NotEmpty"
+	}
+	return "Unusable"
+}
+
+// limitsOf is a location's capacity and reserve in bytes; 0: none is given.
+func limitsOf(l *v1.Location) (capacity, reserve int64) {
+	if l.Spec.Capacity != nil {
+		capacity = l.Spec.Capacity.Value()
+	}
+	if l.Spec.Reserve != nil {
+		reserve = l.Spec.Reserve.Value()
+	}
+	return capacity, reserve
+}
+
+// keepHouse brings the checksum files up to date, retires what was held of sources that were deleted, and expires versions.
+func (r *LocationReconciler) keepHouse(ctx context.Context, k *keptLocation) error {
+	l := k.opened
+	sources, err := l.Sources()
+	if err != nil {
+		return err
+	}
+	for _, source := range sources {
+		if !r.SourceDeleted(source) {
+			continue
+		}
+		if err := r.retireSource(ctx, l, source); err != nil {
+			return err
+		}
+	}
+	if err := l.FlushSums(ctx, sumsQuiet); err != nil {
+		return err
+	}
+	if r.expired == nil {
+		r.expired = map[v1.LocationName]time.Time{}
+	}
+	if time.Since(r.expired[k.name]) < expireInterval {
+		return nil
+	}
+	r.expired[k.name] = time.Now()
+	_, err = l.Expire(ctx, time.Now(), r.retention)
+	return err
+}
+
+// retireSource moves all replicas of a deleted source to versions/, where its retention runs out by this host's clock.
+func (r *LocationReconciler) retireSource(ctx context.Context, l *location.Location, source v1.SourceName) error {
+	keep := RetentionOf(nil).Deleted.Duration
+	for folder, err := range l.Folders(source, "") {
+		if err != nil {
+			return err
+		}
+		paths := make([]v1.RelPath, len(folder.Records))
+		for i, record := range folder.Records {
+			paths[i] = record.Path
+		}
+		errs, err := l.Retire(ctx, source, paths, keep)
+		if err := errors.Join(append(errs, err)...); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (r *LocationReconciler) retention(source v1.SourceName) location.Retention {
+	keep := RetentionOf(sourceNamed(r.Desired, source))
+	return location.Retention{Deleted: keep.Deleted.Duration, Versions: keep.Versions.Duration, MaxVersions: int(*keep.MaxVersions)}
+}

@@ -1,0 +1,169 @@
+package controllers
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	v1 "clusterbackup/api/v1"
+	"clusterbackup/internal/coordinator"
+)
+
+// Client names one conversation: this host as a client of the coordinator of one source.
+type Client struct {
+	Source      v1.SourceName
+	Coordinator v1.HostName
+}
+
+// String is for logs.
+func (c Client) String() string { return string(c.Source) + "@" + string(c.Coordinator) }
+
+// Coordinator is the other end: it answers, and never asks.
+type Coordinator interface {
+	Hello(context.Context, *coordinator.Hello) (*coordinator.HelloAnswer, error)
+	Inventory(context.Context, *coordinator.Inventory) (*coordinator.InventoryAnswer, error)
+	Copies
+	Drops
+}
+
+// Copies are the questions around a copy.
+type Copies interface {
+	Claim(context.Context, *coordinator.Claim) (*coordinator.ClaimAnswer, error)
+	Renew(context.Context, *coordinator.Renew) (*coordinator.RenewAnswer, error)
+	Release(context.Context, *coordinator.Release) (*coordinator.ReleaseAnswer, error)
+	Confirm(context.Context, *coordinator.Confirm) (*coordinator.ConfirmAnswer, error)
+	Report(context.Context, *coordinator.Report) (*coordinator.ReportAnswer, error)
+}
+
+// Drops are the questions around what is to go.
+type Drops interface {
+	Relieve(context.Context, *coordinator.Relieve) (*coordinator.RelieveAnswer, error)
+	Drop(context.Context, *coordinator.Drop) (*coordinator.DropAnswer, error)
+	Dropped(context.Context, *coordinator.Dropped) (*coordinator.DroppedAnswer, error)
+	Retire(context.Context, *coordinator.Retire) (*coordinator.RetireAnswer, error)
+	Retired(context.Context, *coordinator.Retired) (*coordinator.RetiredAnswer, error)
+}
+
+// Sessions keeps one Session for each Client, shared by the copy, drop and verify loops.
+type Sessions struct {
+	// Dial returns the coordinator of a source on a host. It doesn't block: an unreachable host shows when it is asked.
+	Dial func(Client) Coordinator
+	// ID is drawn when the daemon starts.
+	ID uint64
+
+	mu       sync.Mutex
+	sessions map[Client]*Session
+}
+
+// Get returns the session of c, the same one each time.
+func (s *Sessions) Get(c Client) *Session {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.sessions == nil {
+		s.sessions = map[Client]*Session{}
+	}
+	if s.sessions[c] == nil {
+		s.sessions[c] = &Session{client: c, id: s.ID, peer: s.Dial(c)}
+	}
+	return s.sessions[c]
+}
+
+// Forget ends the session of c; the next Get begins another.
+func (s *Sessions) Forget(c Client) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.sessions, c)
+}
+
+// Session is a conversation in order. The coordinator tells old messages from new ones by Life and Turn, and relies on this
+// client never confirming anything while it may be deleting: one lock is held around each exchange, and around a drop or a
+// retirement as a whole, from the question until what was granted is done.
+type Session struct {
+	client Client
+	id     uint64
+	peer   Coordinator
+
+	mu     sync.Mutex
+	life   uint64
+	turn   uint64
+	latest coordinator.HelloAnswer
+}
+
+// Latest is the answer to the latest Hello.
+func (s *Session) Latest() coordinator.HelloAnswer {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.latest
+}
+
+func (s *Session) hello(ctx context.Context, hello *coordinator.Hello) (*coordinator.HelloAnswer, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	hello.Source, hello.Session = s.client.Source, s.id
+	answer, err := s.peer.Hello(ctx, hello)
+	if err != nil {
+		return nil, err
+	}
+	s.life, s.turn, s.latest = answer.Life, max(s.turn, answer.Turn), *answer
+	return answer, nil
+}
+
+// next begins an exchange that counts as a turn. The caller holds s.mu.
+func (s *Session) next() (life, turn uint64) {
+	s.turn++
+	return s.life, s.turn
+}
+
+func (s *Session) inventory(ctx context.Context, page *coordinator.Inventory) (*coordinator.InventoryAnswer, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	page.Source, page.Session = s.client.Source, s.id
+	page.Life, page.Turn = s.next()
+	return s.peer.Inventory(ctx, page)
+}
+
+func (s *Session) confirm(ctx context.Context, location v1.LocationName, files []coordinator.Record) ([]coordinator.Confirmation, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	request := &coordinator.Confirm{Source: s.client.Source, Location: location, Files: files}
+	request.Life, request.Turn = s.next()
+	answer, err := s.peer.Confirm(ctx, request)
+	if err != nil {
+		return nil, err
+	}
+	if len(answer.Answers) != len(files) {
+		return make([]coordinator.Confirmation, len(files)), nil // a malformed answer makes nothing certain
+	}
+	return answer.Answers, nil
+}
+
+func (s *Session) report(ctx context.Context, location v1.LocationName, files []coordinator.Reported) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	request := &coordinator.Report{Source: s.client.Source, Location: location, Files: files}
+	request.Life, request.Turn = s.next()
+	_, err := s.peer.Report(ctx, request)
+	return err
+}
+
+// retire moves files to versions/ that the source has not, or not so, and tells the coordinator.
+func (s *Session) retire(ctx context.Context, l *OpenLocation, paths []v1.RelPath, keep time.Duration) error {
+	if len(paths) == 0 {
+		return nil
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.retireLocked(ctx, l, paths, keep)
+}
+
+func (s *Session) retireLocked(ctx context.Context, l *OpenLocation, paths []v1.RelPath, keep time.Duration) error {
+	errs, err := l.Retire(ctx, s.client.Source, paths, keep)
+	if err := errors.Join(append(errs, err)...); err != nil {
+		return err
+	}
+	request := &coordinator.Retired{Source: s.client.Source, Location: l.Name, Files: paths}
+	request.Life, request.Turn = s.next()
+	_, err = s.peer.Retired(ctx, request)
+	return err
+}

@@ -1,0 +1,188 @@
+package controllers
+
+import (
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	v1 "clusterbackup/api/v1"
+	"clusterbackup/internal/catalog"
+	"clusterbackup/internal/coordinator"
+	"clusterbackup/internal/tree"
+)
+
+// SourceSet is the sources of this host as the scan loop keeps them. The zero value is empty.
+type SourceSet struct {
+	mu   sync.Mutex
+	kept map[v1.SourceName]*keptSource
+}
+
+// RunningSource is a source that this host answers for.
+type RunningSource struct {
+	Name        v1.SourceName
+	Coordinator *coordinator.Coordinator
+	Catalog     *catalog.Catalog
+	Root        string
+}
+
+type keptSource struct {
+	name    v1.SourceName
+	running *RunningSource // nil while nothing can be answered for it
+	opened  openedAs
+	tree    *currentTree
+	users   sync.WaitGroup
+	err     error // why the tree is not available; nil when it is
+	since   time.Time
+	scan    Scan
+	// generation is the metadata.generation that is in force.
+	generation int64
+	rescan     bool // scan whenever the latest scan was
+}
+
+// openedAs is what a running source was opened with: another one of these means to open it anew.
+type openedAs struct {
+	path    string
+	exclude string
+	oneFS   bool
+	uid     string
+}
+
+// Scan is the outcome of the latest scan.
+type Scan struct {
+	// Ended is when the latest one that could read the root ended; zero: none yet. Took is how long it took.
+	Ended time.Time
+	Took  time.Duration
+	// Clean: every folder could be read.
+	Clean bool
+	// Problems are the first hundred paths that could not be read or are not backed up, ProblemCount counts all, Unreadable those
+	// that could not be read.
+	Problems                 []v1.Problem
+	ProblemCount, Unreadable int64
+}
+
+// SourceState is how a source of this host stands.
+type SourceState struct {
+	Name v1.SourceName
+	// Err says why the tree is not available; nil when it is.
+	Err   error
+	Since time.Time
+	Scan  Scan
+	// Generation is the metadata.generation that is in force.
+	Generation int64
+}
+
+// Use returns a source that this host answers for, nil if it doesn't (yet). It is not closed until done is called.
+func (s *SourceSet) Use(name v1.SourceName) (running *RunningSource, done func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	k := s.kept[name]
+	if k == nil || k.running == nil {
+		return nil, func() {}
+	}
+	k.users.Add(1)
+	return k.running, k.users.Done
+}
+
+// States tells how every source of this host stands, sorted by name.
+func (s *SourceSet) States() []SourceState {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var states []SourceState
+	for _, k := range s.kept {
+		states = append(states, SourceState{Name: k.name, Err: k.err, Since: k.since, Scan: k.scan, Generation: k.generation})
+	}
+	slices.SortFunc(states, func(a, b SourceState) int { return strings.Compare(string(a.Name), string(b.Name)) })
+	return states
+}
+
+// Rescan has the next reconcile of a source scan it, whenever the latest scan was.
+func (s *SourceSet) Rescan(name v1.SourceName) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if k := s.kept[name]; k != nil {
+		k.rescan = true
+	}
+}
+
+func (s *SourceSet) get(name v1.SourceName) *keptSource {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.kept == nil {
+		s.kept = map[v1.SourceName]*keptSource{}
+	}
+	if s.kept[name] == nil {
+		s.kept[name] = &keptSource{name: name, since: time.Now()}
+	}
+	return s.kept[name]
+}
+
+// change changes a kept source under the lock.
+func (s *SourceSet) change(change func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	change()
+}
+
+// setErr notes why the tree is not available; it returns whether that is news.
+func (s *SourceSet) setErr(k *keptSource, err error) (news bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if (k.err == nil) != (err == nil) {
+		k.since = time.Now()
+	}
+	news = (k.err == nil) != (err == nil) || err != nil && k.err.Error() != err.Error()
+	k.err = err
+	return news
+}
+
+// stop ends answering for a source once nobody uses it any more.
+func (s *SourceSet) stop(k *keptSource) error {
+	s.mu.Lock()
+	running := k.running
+	k.running = nil
+	s.mu.Unlock()
+	if running == nil {
+		return nil
+	}
+	k.users.Wait()
+	return running.Catalog.Close()
+}
+
+func (s *SourceSet) forget(name v1.SourceName) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.kept, name)
+}
+
+// Close stops all of them.
+func (s *SourceSet) Close() {
+	s.mu.Lock()
+	kept := make([]*keptSource, 0, len(s.kept))
+	for _, k := range s.kept {
+		kept = append(kept, k)
+	}
+	s.mu.Unlock()
+	for _, k := range kept {
+		_ = s.stop(k)
+	}
+}
+
+// currentTree is the source's tree as it is opened now: the coordinator keeps it while the tree is opened anew after the root
+// went away and came back.
+type currentTree struct {
+	mu   sync.Mutex
+	tree *tree.Tree
+}
+
+func (c *currentTree) get() *tree.Tree {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.tree
+}
+
+func (c *currentTree) set(t *tree.Tree) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.tree = t
+}

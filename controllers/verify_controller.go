@@ -1,0 +1,154 @@
+package controllers
+
+import (
+	"context"
+	"time"
+
+	"github.com/go-logr/logr"
+
+	v1 "clusterbackup/api/v1"
+	"clusterbackup/internal/coordinator"
+	"clusterbackup/internal/location"
+	"clusterbackup/reconcile"
+)
+
+const (
+	// verifyBatch is how many replicas are read between two reports.
+	verifyBatch = 256
+	// verifyPause is how often a location is looked through for replicas whose time has come.
+	verifyPause = 10 * time.Minute
+)
+
+// VerifyReconciler reads a location's replicas again, each within its source's interval, and reports what it finds to the
+// coordinator: a corrupt replica stops counting and is copied anew.
+type VerifyReconciler struct {
+	Desired   Desired
+	Sessions  *Sessions
+	Locations *LocationSet
+	// Limit, when given, waits until that many bytes may be read.
+	Limit    func(ctx context.Context, bytes int) error
+	Counters *Counters
+	Event    func(name v1.SourceName, warning bool, reason, message string)
+	Log      logr.Logger
+}
+
+// Reconcile implements reconcile.Reconciler.
+func (r *VerifyReconciler) Reconcile(ctx context.Context, name v1.LocationName) (reconcile.Result, error) {
+	l, done := r.Locations.UseOne(name)
+	defer done()
+	if l == nil {
+		return reconcile.Result{}, nil
+	}
+	sources, err := l.Sources()
+	if err != nil {
+		return reconcile.Result{}, err
+	}
+	for _, source := range sources {
+		want := sourceNamed(r.Desired, source)
+		if want == nil || want.Spec.Verify.Interval.Duration == 0 {
+			continue
+		}
+		due := time.Now().Add(-want.Spec.Verify.Interval.Duration).Unix()
+		pick := func(record location.Record) bool { return record.Verified < due }
+		if err := r.Verify(ctx, l, want, pick, nil); err != nil {
+			return reconcile.Result{}, err
+		}
+	}
+	return reconcile.Result{RequeueAfter: jitter(verifyPause)}, nil
+}
+
+// Verify reads those replicas of a source in a location that pick chooses, reports what is found, and tells progress (may be
+// nil) after each batch.
+func (r *VerifyReconciler) Verify(ctx context.Context, l *OpenLocation, source *v1.Source, pick func(location.Record) bool, progress func(Verified)) error {
+	var batch []location.Record
+	flush := func() error {
+		if len(batch) == 0 {
+			return nil
+		}
+		verified, err := r.verifyBatch(ctx, l, source, batch)
+		batch = batch[:0]
+		if progress != nil && err == nil {
+			progress(verified)
+		}
+		return err
+	}
+	for record, err := range l.Records(v1.SourceName(source.Name), "") {
+		if err != nil {
+			return err
+		}
+		if !pick(record) {
+			continue
+		}
+		if batch = append(batch, record); len(batch) >= verifyBatch {
+			if err := flush(); err != nil {
+				return err
+			}
+		}
+	}
+	return flush()
+}
+
+// Verified is what one batch of replicas showed.
+type Verified struct {
+	Files, Bytes     int64
+	Corrupt, Missing []v1.RelPath
+}
+
+func (r *VerifyReconciler) verifyBatch(ctx context.Context, l *OpenLocation, source *v1.Source, batch []location.Record) (Verified, error) {
+	name := v1.SourceName(source.Name)
+	paths := make([]v1.RelPath, len(batch))
+	for i, record := range batch {
+		paths[i] = record.Path
+	}
+	verdicts, err := l.Location.Verify(ctx, name, paths, location.VerifyOptions{Limit: r.Limit})
+	if err != nil {
+		return Verified{}, err
+	}
+	var v Verified
+	var found []coordinator.Reported
+	now := time.Now().UnixNano()
+	for i, verdict := range verdicts {
+		kind := findingOf(verdict)
+		if kind == 0 {
+			continue
+		}
+		v.Files++
+		v.Bytes += batch[i].Size
+		switch kind {
+		case coordinator.FoundCorrupt:
+			v.Corrupt = append(v.Corrupt, batch[i].Path)
+		case coordinator.FoundMissing:
+			v.Missing = append(v.Missing, batch[i].Path)
+		}
+		found = append(found, coordinator.Reported{Path: batch[i].Path, Gen: batch[i].Gen, Kind: kind, At: now})
+	}
+	r.Counters.Add(name, l.Name, Count{VerifiedBytes: v.Bytes, CorruptReplicas: int64(len(v.Corrupt))})
+	if bad := len(v.Corrupt) + len(v.Missing); bad > 0 {
+		r.Event(name, true, "BadReplicas", string(l.Name)+" has corrupt or missing replicas; they no longer count and are copied anew")
+		r.Log.Info("Replicas are corrupt or missing", "source", name, "location", l.Name, "files", bad)
+	}
+	session := r.Sessions.Get(Client{Source: name, Coordinator: source.Spec.Host})
+	if err := session.report(ctx, l.Name, found); err != nil {
+		return v, err
+	}
+	return v, r.setAside(ctx, session, l, source, v.Corrupt)
+}
+
+// setAside moves corrupt replicas out of the way once the coordinator knows: a good copy can be claimed, and the bytes stay for
+// whoever wants to look.
+func (r *VerifyReconciler) setAside(ctx context.Context, s *Session, l *OpenLocation, source *v1.Source, corrupt []v1.RelPath) error {
+	return s.retire(ctx, l, corrupt, RetentionOf(source).Versions.Duration)
+}
+
+// findingOf is what the coordinator is told of a verdict; 0: nothing.
+func findingOf(v location.Verdict) coordinator.Finding {
+	switch v {
+	case location.Intact:
+		return coordinator.FoundGood
+	case location.Corrupt:
+		return coordinator.FoundCorrupt
+	case location.Missing:
+		return coordinator.FoundMissing
+	}
+	return 0
+}

@@ -1,0 +1,194 @@
+package daemon
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	v1 "clusterbackup/api/v1"
+	"clusterbackup/internal/pki"
+	"clusterbackup/internal/version"
+)
+
+// Main is cbd: it runs the command that args (without the program's name) say and returns the exit code.
+func Main(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
+	p := &program{in: stdin, out: stdout, err: stderr}
+	root := p.root()
+	root.SetArgs(args)
+	root.SetOut(stdout)
+	root.SetErr(stderr)
+	err := root.ExecuteContext(ctx)
+	if err == nil {
+		return 0
+	}
+	fmt.Fprintf(stderr, "error: %s\n", strings.ReplaceAll(strings.TrimSpace(err.Error()), "\n", " "))
+	if !p.started {
+		fmt.Fprintln(stderr, "hint: see `cbd --help`")
+		return 2
+	}
+	if p.exit != 0 {
+		return p.exit
+	}
+	if hint := hintFor(err); hint != "" {
+		fmt.Fprintf(stderr, "hint: %s\n", hint)
+	}
+	if errors.Is(err, pki.ErrBelongs) || errors.Is(err, pki.ErrNameTaken) {
+		return 5
+	}
+	return 1
+}
+
+// hintFor is the way out of an error, where one helps.
+func hintFor(err error) string {
+	switch {
+	case errors.Is(err, pki.ErrNoCluster):
+		return "make a cluster with `cbd init --name HOST`, or join one with `cbd join ADDR:PORT --token TOKEN --name HOST`"
+	case errors.Is(err, pki.ErrBelongs):
+		return "use another --state, or run the daemon of this one with `cbd run`"
+	}
+	return ""
+}
+
+type program struct {
+	in       io.Reader
+	out, err io.Writer
+	state    string
+	started  bool // the command line was understood
+	exit     int  // the exit code of a failed command, where it is not the usual one
+}
+
+func (p *program) root() *cobra.Command {
+	root := &cobra.Command{
+		Use:           "cbd",
+		Short:         "The daemon of a cluster whose hosts back each other up",
+		SilenceErrors: true,
+		SilenceUsage:  true,
+		Args:          cobra.NoArgs,
+		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+		PersistentPreRun: func(*cobra.Command, []string) {
+			p.started = true
+		},
+	}
+	root.PersistentFlags().StringVar(&p.state, "state", pki.DefaultState(), "state directory")
+	root.AddCommand(p.initCommand(), p.joinCommand(), p.runCommand(), p.rshCommand(), p.versionCommand())
+	return root
+}
+
+// endpoint are the flags that init and join share.
+type endpoint struct{ name, listen, advertise string }
+
+func (e *endpoint) flags(cmd *cobra.Command) {
+	cmd.Flags().StringVar(&e.name, "name", "", "this host's `NAME` in the cluster: lower-case letters, digits and dashes")
+	cmd.Flags().StringVar(&e.listen, "listen", pki.DefaultListen, "`ADDR:PORT` where this host listens")
+	cmd.Flags().StringVar(&e.advertise, "advertise", "", "`ADDR:PORT` where other hosts reach it (default: worked out from --listen and the host's own name)")
+	cmd.MarkFlagRequired("name")
+}
+
+func (p *program) initCommand() *cobra.Command {
+	var e endpoint
+	cmd := &cobra.Command{
+		Use:   "init --name HOST",
+		Short: "Make a new cluster with this host as its first",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return initCluster(p.state, e, p.out)
+		},
+	}
+	e.flags(cmd)
+	return cmd
+}
+
+func (p *program) joinCommand() *cobra.Command {
+	var e endpoint
+	var token string
+	cmd := &cobra.Command{
+		Use:   "join ADDR:PORT --token TOKEN --name HOST",
+		Short: "Make this host a member of a cluster",
+		Long: "Make this host a member of the cluster of the host at ADDR:PORT. The token is made there with\n" +
+			"`cbctl create token`; it is good for one host.",
+		Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return joinCluster(cmd.Context(), p.state, args[0], token, e, p.out)
+		},
+	}
+	e.flags(cmd)
+	cmd.Flags().StringVar(&token, "token", "", "`TOKEN` from `cbctl create token`")
+	cmd.MarkFlagRequired("token")
+	return cmd
+}
+
+func (p *program) runCommand() *cobra.Command {
+	o := Options{Stderr: p.err}
+	cmd := &cobra.Command{
+		Use:   "run",
+		Short: "Run the daemon in the foreground until SIGTERM",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			o.State = p.state
+			return Run(cmd.Context(), o)
+		},
+	}
+	cmd.Flags().StringVar(&o.HTTP, "http", "127.0.0.1:7421", "`ADDR:PORT` of /metrics, /healthz, /readyz and the status page; empty: none")
+	cmd.Flags().StringVar(&o.LogLevel, "log-level", "info", "debug, info, warn or error")
+	cmd.Flags().StringVar(&o.LogFormat, "log-format", "console", "json or console")
+	return cmd
+}
+
+func (p *program) versionCommand() *cobra.Command {
+	var output string
+	cmd := &cobra.Command{
+		Use:   "version",
+		Short: "Tell which build this is",
+		Args:  cobra.NoArgs,
+		RunE: func(*cobra.Command, []string) error {
+			i := version.Get()
+			if output == "json" {
+				return json.NewEncoder(p.out).Encode(i)
+			}
+			_, err := fmt.Fprintf(p.out, "cbd %s (commit %s, %s, %s, protocol %d-%d)\n", i.Version, i.Commit, i.Go, i.Platform, i.ProtocolMin, i.ProtocolMax)
+			return err
+		},
+	}
+	cmd.Flags().StringVarP(&output, "output", "o", "", "json")
+	return cmd
+}
+
+func initCluster(state string, e endpoint, out io.Writer) error {
+	identity, err := pki.Init(state, pki.InitOptions{
+		Name: v1.HostName(e.name), Listen: e.listen, Advertise: e.advertise,
+		Prepare: func(m pki.Member) error { return foundDesired(state, m) },
+	})
+	if err != nil {
+		return fmt.Errorf("init %s: %w", state, err)
+	}
+	fmt.Fprintf(out, "Made cluster %s with host %s, reached at %s.\n\nStart it:\n  cbd run%s\n\nHave another host join: make a token here, and use it there within its time:\n  cbctl create token%s\n  cbd join %s --token TOKEN --name HOST\n",
+		identity.ClusterUID(), e.name, identity.Cluster().Advertise, stateFlag(state), stateFlag(state), identity.Cluster().Advertise)
+	return nil
+}
+
+// stateFlag is what has to be added to a command for a state directory that isn't the default one.
+func stateFlag(state string) string {
+	if state == pki.DefaultState() {
+		return ""
+	}
+	return " --state " + state
+}
+
+func joinCluster(ctx context.Context, state, address, token string, e endpoint, out io.Writer) error {
+	identity, err := pki.Join(ctx, state, pki.JoinOptions{
+		Address: address, Token: token, Name: v1.HostName(e.name), Listen: e.listen, Advertise: e.advertise,
+		Prepare: func(_ context.Context, m pki.Member, resources []byte) error {
+			return adoptDesired(state, m, resources)
+		},
+	})
+	if err != nil {
+		return fmt.Errorf("join %s: %w", address, err)
+	}
+	fmt.Fprintf(out, "Joined cluster %s as host %s, reached at %s.\n\nStart it:\n  cbd run%s\n", identity.ClusterUID(), e.name, identity.Cluster().Advertise, stateFlag(state))
+	return nil
+}

@@ -1,0 +1,225 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"sync"
+	"time"
+
+	v1 "clusterbackup/api/v1"
+	"clusterbackup/controllers"
+	"clusterbackup/internal/desired"
+	"clusterbackup/internal/pki"
+	"clusterbackup/transport"
+)
+
+func resourcesDir(state string) string { return filepath.Join(state, "resources") }
+
+// foundDesired is the desired state of a new cluster: its first host, and the Cluster with nothing but defaults.
+func foundDesired(state string, m pki.Member) error {
+	store, err := desired.Open(resourcesDir(state), desired.Options{Host: m.Name})
+	if err != nil {
+		return err
+	}
+	cluster := &v1.Cluster{}
+	cluster.Name = v1.ClusterName
+	v1.SetKind(cluster)
+	if _, err := store.Apply(context.Background(), cluster, desired.ApplyOptions{}); err != nil {
+		return err
+	}
+	return admitMember(context.Background(), store, m)
+}
+
+// adoptDesired takes over the desired state that a member handed to this host as it joined.
+func adoptDesired(state string, m pki.Member, resources []byte) error {
+	store, err := desired.Open(resourcesDir(state), desired.Options{Host: m.Name})
+	if err != nil {
+		return err
+	}
+	return store.Import(context.Background(), resources)
+}
+
+// admitMember makes a machine's Host resource, or refuses the name.
+func admitMember(ctx context.Context, store *desired.Files, m pki.Member) error {
+	present, err := desired.Get[v1.Host](ctx, store, string(m.Name))
+	var bound *v1.Host
+	switch {
+	case errors.Is(err, desired.ErrNotFound):
+		bound, err = pki.Bind(nil, m)
+	case err == nil:
+		bound, err = pki.Bind(present, m)
+	}
+	if err != nil {
+		return err
+	}
+	_, err = store.Apply(ctx, bound, desired.ApplyOptions{System: true})
+	return err
+}
+
+// view is the desired state with defaults filled in, read from the store once after each change.
+type view struct {
+	store *desired.Files
+
+	mu     sync.Mutex
+	fresh  bool
+	cached struct {
+		sources   []v1.Source
+		locations []v1.Location
+		hosts     []v1.Host
+		cluster   v1.Cluster
+	}
+}
+
+var _ controllers.Desired = (*view)(nil)
+
+func (v *view) changed() {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.fresh = false
+}
+
+// read refreshes the cache if need be. The caller holds v.mu. A store of files answers from memory and cannot fail.
+func (v *view) read() {
+	if v.fresh {
+		return
+	}
+	v.fresh = true
+	ctx := context.Background()
+	cluster, err := desired.Get[v1.Cluster](ctx, v.store, v1.ClusterName)
+	if err != nil {
+		cluster = &v1.Cluster{}
+		cluster.Name = v1.ClusterName
+	}
+	v1.Default(cluster, nil)
+	v.cached.cluster = *cluster
+	v.cached.sources, _ = desired.List[v1.Source](ctx, v.store)
+	v.cached.locations, _ = desired.List[v1.Location](ctx, v.store)
+	v.cached.hosts, _ = desired.List[v1.Host](ctx, v.store)
+	for i := range v.cached.sources {
+		v1.Default(&v.cached.sources[i], &cluster.Spec)
+	}
+	for i := range v.cached.locations {
+		v1.Default(&v.cached.locations[i], &cluster.Spec)
+	}
+	for i := range v.cached.hosts {
+		v1.Default(&v.cached.hosts[i], &cluster.Spec)
+	}
+}
+
+func (v *view) Sources() []*v1.Source {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.read()
+	return copies(v.cached.sources, (*v1.Source).DeepCopy)
+}
+
+func (v *view) Locations() []*v1.Location {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.read()
+	return copies(v.cached.locations, (*v1.Location).DeepCopy)
+}
+
+func (v *view) Hosts() []*v1.Host {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.read()
+	return copies(v.cached.hosts, (*v1.Host).DeepCopy)
+}
+
+func (v *view) Cluster() *v1.Cluster {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.read()
+	return v.cached.cluster.DeepCopy()
+}
+
+func copies[T any](all []T, deepCopy func(*T) *T) []*T {
+	out := make([]*T, len(all))
+	for i := range all {
+		out[i] = deepCopy(&all[i])
+	}
+	return out
+}
+
+// host returns the Host resource of a name, nil if there is none.
+func (v *view) host(name v1.HostName) *v1.Host {
+	for _, h := range v.Hosts() {
+		if h.Name == string(name) {
+			return h
+		}
+	}
+	return nil
+}
+
+// The messages by which desired state spreads: the asker sends its digest, and what it has if that is another.
+type (
+	pullRequest struct {
+		Digest desired.SetDigest
+		Have   []desired.Have
+		Seen   map[v1.HostName]time.Duration // how long ago the asker heard of each host
+	}
+	pullAnswer struct {
+		Same  bool
+		Items []desired.Item
+		Seen  map[v1.HostName]time.Duration
+	}
+)
+
+// gossip answers pulls of other hosts and pulls from them.
+type gossip struct {
+	store *desired.Files
+	peers *peers
+}
+
+func (g *gossip) register(server *transport.Server) {
+	transport.Handle(server, "cb.Pull", func(ctx context.Context, peer transport.Peer, q pullRequest) (pullAnswer, error) {
+		from, err := hostOf(peer)
+		if err != nil {
+			return pullAnswer{}, err
+		}
+		g.peers.heard(from, time.Now())
+		g.peers.heardOf(q.Seen)
+		a := pullAnswer{Same: q.Digest == g.store.Digest(), Seen: g.peers.ages()}
+		if !a.Same && q.Have != nil {
+			a.Items = g.store.Diff(q.Have)
+		}
+		return a, nil
+	})
+}
+
+// pull takes in what a host has that is newer. Hosts that agree exchange a digest each.
+func (g *gossip) pull(ctx context.Context, host v1.HostName) error {
+	if err := g.store.Refresh(ctx); err != nil {
+		return err
+	}
+	request := pullRequest{Digest: g.store.Digest(), Seen: g.peers.ages()}
+	for {
+		answer, err := ask[pullAnswer](ctx, g.peers, host, "cb.Pull", &request)
+		if err != nil {
+			return err
+		}
+		g.peers.heardOf(answer.Seen)
+		if answer.Same {
+			return nil
+		}
+		if request.Have == nil {
+			request.Have = g.store.Have()
+			continue
+		}
+		merged, err := g.store.Merge(ctx, answer.Items)
+		if err != nil {
+			return err
+		}
+		if len(merged.Refused) > 0 {
+			return fmt.Errorf("take over desired state: %w", errors.Join(merged.Refused...))
+		}
+		// Nothing more to take: what differs is newer here, and is the other host's to pull.
+		if merged.Taken == 0 {
+			return nil
+		}
+		request.Digest, request.Have = g.store.Digest(), g.store.Have()
+	}
+}

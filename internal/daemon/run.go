@@ -1,0 +1,202 @@
+package daemon
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"time"
+
+	systemd "github.com/coreos/go-systemd/v22/daemon"
+	"github.com/go-logr/logr"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"golang.org/x/sync/errgroup"
+
+	v1 "clusterbackup/api/v1"
+	"clusterbackup/internal/admin"
+	"clusterbackup/internal/desired"
+	"clusterbackup/internal/pki"
+	"clusterbackup/internal/rsync"
+	"clusterbackup/reconcile"
+)
+
+// Options are what `cbd run` is told.
+type Options struct {
+	State     string
+	HTTP      string // empty: none
+	LogLevel  string
+	LogFormat string
+	Stderr    io.Writer
+}
+
+// Run is a host's daemon: it returns nil when ctx ends and everything has come to its end.
+func Run(ctx context.Context, o Options) error {
+	log, err := newLog(o.Stderr, o.LogLevel, o.LogFormat)
+	if err != nil {
+		return err
+	}
+	lock, err := pki.Lock(o.State)
+	if errors.Is(err, pki.ErrLocked) {
+		return fmt.Errorf("run: another daemon is running on this state directory: %w", err)
+	}
+	if err != nil {
+		return fmt.Errorf("run: %w", err)
+	}
+	defer lock.Close()
+	h, err := open(ctx, o, log)
+	if err != nil {
+		return fmt.Errorf("run: %w", err)
+	}
+	defer h.close()
+	return h.run(ctx)
+}
+
+// host is one host's daemon, wired.
+type host struct {
+	options  Options
+	log      logr.Logger
+	identity *pki.Identity
+	store    *desired.Files
+	desired  *view
+	tool     rsync.Tool
+	events   *events
+	peers    *peers
+	loops    *loops
+	backend  *backend
+	registry *prometheus.Registry
+	port     net.Listener
+	socket   net.Listener
+	http     net.Listener // nil: none
+}
+
+// open opens everything that may be refused: a corrupted state, a missing rsync, a port in use.
+func open(ctx context.Context, o Options, log logr.Logger) (h *host, err error) {
+	h = &host{options: o, log: log, registry: prometheus.NewRegistry()}
+	defer func() {
+		if err != nil {
+			h.close()
+		}
+	}()
+	if h.identity, err = pki.Open(o.State, pki.Options{Log: log}); err != nil {
+		return nil, err
+	}
+	if h.tool, err = rsync.Find(ctx); err != nil {
+		return nil, err
+	}
+	self := h.identity.Host()
+	h.events = &events{host: self}
+	h.store, err = desired.Open(resourcesDir(o.State), desired.Options{Host: self, Events: func(e desired.Event) {
+		h.events.note(e.Kind, e.Name, admin.EventWarning, e.Reason, e.Message)
+	}})
+	if err != nil {
+		return nil, err
+	}
+	h.desired = &view{store: h.store}
+	h.peers = newPeers(h.identity, h.addressOf, nil)
+	if err := h.listen(); err != nil {
+		return nil, err
+	}
+	if err := h.wire(); err != nil {
+		return nil, err
+	}
+	return h, nil
+}
+
+// addressOf is where a host is to be reached; "" if there is no such host.
+func (h *host) addressOf(name v1.HostName) string {
+	if host := h.desired.host(name); host != nil {
+		return host.Spec.Address
+	}
+	return ""
+}
+
+// listen takes the port, the socket and, if wanted, the HTTP port. The state directory's lock is held, so a socket that is
+// there already is a dead daemon's.
+func (h *host) listen() (err error) {
+	if h.port, err = net.Listen("tcp", h.identity.Cluster().Listen); err != nil {
+		return fmt.Errorf("listen on the cluster's port: %w", err)
+	}
+	if h.socket, err = admin.ListenSocket(h.options.State); err != nil {
+		return fmt.Errorf("listen for administrators: %w", err)
+	}
+	if h.options.HTTP != "" {
+		if h.http, err = net.Listen("tcp", h.options.HTTP); err != nil {
+			return fmt.Errorf("listen for HTTP: %w; choose another --http, or --http '' for none", err)
+		}
+	}
+	return nil
+}
+
+func (h *host) close() {
+	for _, l := range []net.Listener{h.port, h.socket, h.http} {
+		if l != nil {
+			l.Close()
+		}
+	}
+	if h.peers != nil {
+		h.peers.close()
+	}
+	if h.loops != nil {
+		h.loops.locations.Close()
+		h.loops.sources.Close()
+	}
+}
+
+// run serves and reconciles until ctx ends or a part of it fails.
+func (h *host) run(ctx context.Context) error {
+	parts, ctx := errgroup.WithContext(ctx)
+	h.loops.start(ctx, parts)
+	h.serve(ctx, parts)
+	parts.Go(func() error { return watchdog(ctx) })
+	stop := h.store.Watch(func(desired.Change) {
+		h.desired.changed()
+		h.loops.kick()
+	})
+	defer stop()
+	h.loops.kick()
+	h.log.Info("Running", "host", h.identity.Host(), "listen", h.port.Addr().String(), "rsync", h.tool.String())
+	systemd.SdNotify(false, systemd.SdNotifyReady)
+	<-ctx.Done()
+	systemd.SdNotify(false, systemd.SdNotifyStopping)
+	err := parts.Wait()
+	h.log.Info("Stopped")
+	return err
+}
+
+// watchdog tells systemd, twice within its interval, that this process still gets to run.
+func watchdog(ctx context.Context) error {
+	interval, err := systemd.SdWatchdogEnabled(false)
+	if err != nil || interval == 0 {
+		return nil
+	}
+	every := time.NewTicker(interval / 2)
+	defer every.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-every.C:
+			systemd.SdNotify(false, systemd.SdNotifyWatchdog)
+		}
+	}
+}
+
+func (h *host) wire() error {
+	h.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	var id [8]byte
+	rand.Read(id[:])
+	h.loops = newLoops(h, binary.BigEndian.Uint64(id[:]), reconcile.NewMetrics(h.registry))
+	held := &holders{host: h.identity.Host(), desired: h.desired, locations: h.loops.locations, peers: h.peers}
+	h.backend = &backend{
+		holders: held, identity: h.identity, store: h.store, desired: h.desired, sources: h.loops.sources, locations: h.loops.locations,
+		verifier: h.loops.verifier, peers: h.peers, events: h.events, conditions: &conditions{}, rates: &rates{counters: h.loops.counters},
+		rescan: h.loops.rescan,
+	}
+	h.registry.MustRegister(&collector{host: h.identity.Host(), desired: h.desired, sources: h.loops.sources, locations: h.loops.locations,
+		counters: h.loops.counters, peers: h.peers, sent: h.loops.sent.Load})
+	return nil
+}

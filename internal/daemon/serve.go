@@ -1,0 +1,103 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"net"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/sync/errgroup"
+
+	"clusterbackup/internal/admin"
+	"clusterbackup/internal/pki"
+	"clusterbackup/internal/web"
+	"clusterbackup/reconcile"
+	"clusterbackup/transport"
+)
+
+// drainTime is how long open exchanges may take to end when the daemon stops.
+const drainTime = 5 * time.Second
+
+// serve answers on the port, the socket and over HTTP until ctx ends.
+func (h *host) serve(ctx context.Context, parts *errgroup.Group) {
+	server := transport.NewServer(transport.InFlight(256))
+	(&coordinators{sources: h.loops.sources, peers: h.peers}).register(server)
+	(&gossip{store: h.store, peers: h.peers}).register(server)
+	h.backend.holders.register(server)
+	registerBetween(server, h.backend)
+	registerManifests(server, h.loops)
+	admin.Register(server, h.backend, mayAdminister)
+	parts.Go(func() error {
+		<-ctx.Done()
+		shut, cancel := context.WithTimeout(context.Background(), drainTime)
+		defer cancel()
+		server.Shutdown(shut)
+		return nil
+	})
+	send := &senders{tool: h.tool, scratch: h.options.State, sources: h.loops.sources, locations: h.loops.locations,
+		sent: &h.loops.sent, log: h.log.WithName("rsync")}
+	join := &pki.JoinServer{Identity: h.identity, Admit: h.admit}
+	datagrams := func(_ context.Context, conn net.Conn) { server.ServeConn(conn) }
+	port := newSwitchboard(h.identity.ServerTLS(h.member, alpnDatagrams, alpnRsync, alpnJoin), h.log, map[string]func(context.Context, net.Conn){
+		alpnDatagrams: datagrams,
+		alpnRsync:     send.member,
+		alpnJoin: func(ctx context.Context, conn net.Conn) {
+			if err := join.ServeConn(ctx, conn); err != nil {
+				h.log.Info("Join refused", "peer", conn.RemoteAddr().String(), "reason", err.Error())
+			}
+		},
+	})
+	parts.Go(func() error { return port.run(ctx, h.port, port.identifyTLS) })
+	socket := newSwitchboard(nil, h.log, map[string]func(context.Context, net.Conn){
+		alpnDatagrams: datagrams,
+		alpnRsync:     func(ctx context.Context, conn net.Conn) { send.relay(ctx, conn, h.peers) },
+	})
+	parts.Go(func() error { return socket.run(ctx, h.socket, socket.identifySocket) })
+	if h.http != nil {
+		gatherers := prometheus.Gatherers{h.registry, reconcile.QueueMetrics()}
+		parts.Go(func() error { return serveHTTP(ctx, h.http, gatherers, h.ready, web.Handler(h.backend)) })
+	}
+}
+
+// member tells whether a peer with a genuine certificate is a member now.
+func (h *host) member(p pki.Peer) bool {
+	if p.Kind == pki.KindAdmin {
+		return true
+	}
+	return pki.Recognise(h.desired.host(p.Host()), p) == nil
+}
+
+// mayAdminister: the socket's user, administrators, and hosts, which pass on what their own administrators ask.
+func mayAdminister(peer transport.Peer) error {
+	if peer.TLS() == nil {
+		return nil
+	}
+	_, err := pki.PeerOf(peer.TLS())
+	return err
+}
+
+// admit makes a newcomer a member and hands it the desired state.
+func (h *host) admit(ctx context.Context, m pki.Member) ([]byte, error) {
+	if err := admitMember(ctx, h.store, m); err != nil {
+		return nil, err
+	}
+	h.events.note("Host", string(m.Name), admin.EventNormal, "Joined", "joined from "+m.Address)
+	return h.store.Export()
+}
+
+// ready says what keeps this host from doing its work; nil: nothing.
+func (h *host) ready() error {
+	var errs []error
+	for _, s := range h.loops.sources.States() {
+		if s.Err != nil {
+			errs = append(errs, s.Err)
+		}
+	}
+	for _, l := range h.loops.locations.States() {
+		if l.Err != nil {
+			errs = append(errs, l.Err)
+		}
+	}
+	return errors.Join(errs...)
+}
