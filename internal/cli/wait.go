@@ -163,7 +163,13 @@ func lacks(ctx context.Context, c admin.Resources, g goal) (string, error) {
 	case condition.Status == g.status:
 		return "", nil
 	}
-	return fmt.Sprintf("it is %s: %s: %s", condition.Status, condition.Reason, condition.Message), nil
+	why := fmt.Sprintf("it is %s", condition.Status)
+	for _, more := range []string{condition.Reason, condition.Message} {
+		if more != "" {
+			why += ": " + more
+		}
+	}
+	return why, nil
 }
 
 func timedOut(goals []goal, timeout time.Duration, missing string, err error) error {

@@ -133,6 +133,7 @@ func (f *Fake) applyOne(obj v1.Object, opts admin.ApplyOptions) admin.Applied {
 		obj.SetGeneration(live.GetGeneration() + 1)
 		obj.SetUID(live.GetUID())
 		obj.SetCreationTimestamp(live.GetCreationTimestamp())
+		keepStatus(obj, live)
 	} else {
 		obj.SetGeneration(1)
 	}
@@ -140,6 +141,20 @@ func (f *Fake) applyOne(obj v1.Object, opts admin.ApplyOptions) admin.Applied {
 		f.put(obj)
 	}
 	return admin.Applied{Object: clone(obj), Action: action}
+}
+
+// keepStatus: what was observed does not change because something else is wanted.
+func keepStatus(obj, live v1.Object) {
+	switch o := obj.(type) {
+	case *v1.Source:
+		o.Status = live.(*v1.Source).Status
+	case *v1.Location:
+		o.Status = live.(*v1.Location).Status
+	case *v1.Host:
+		o.Status = live.(*v1.Host).Status
+	case *v1.Cluster:
+		o.Status = live.(*v1.Cluster).Status
+	}
 }
 
 // content is what a person writes of an object.
