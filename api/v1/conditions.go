@@ -21,3 +21,6 @@ const (
 	// ConditionReady (Host): heard of within hostTimeout.
 	ConditionReady = "Ready"
 )
+
+// GoodWhenTrue is a condition's polarity: whether True is how it should be.
+func GoodWhenTrue(conditionType string) bool { return conditionType != ConditionDeletionsHeld }
