@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"clusterbackup/internal/rsync"
+	"github.com/pkg/xattr"
 	"golang.org/x/sys/unix"
 )
 
@@ -264,7 +265,7 @@ func TestPullKeepsOwnerAndAttributes(t *testing.T) {
 	src, dst := t.TempDir(), t.TempDir()
 	put(t, src+"/f", "x")
 	must(t, os.Chown(src+"/f", 4321, 8765))
-	if err := unix.Setxattr(src+"/f", "user.note", []byte("n"), 0); err != nil {
+	if err := xattr.Set(src+"/f", "user.note", []byte("n")); err != nil {
 		t.Skipf("file system without extended attributes: %v", err)
 	}
 	p := serve(t, src).pull(t, dst, "f")
@@ -276,8 +277,7 @@ func TestPullKeepsOwnerAndAttributes(t *testing.T) {
 	if st.Uid != 4321 || st.Gid != 8765 {
 		t.Errorf("owner %d:%d", st.Uid, st.Gid)
 	}
-	value := make([]byte, 10)
-	if n, err := unix.Getxattr(dst+"/f", "user.note", value); err != nil || string(value[:n]) != "n" {
+	if value, err := xattr.Get(dst+"/f", "user.note"); err != nil || string(value) != "n" {
 		t.Errorf("attribute %q, %v", value, err)
 	}
 }

@@ -6,12 +6,12 @@ import (
 	"errors"
 	"os"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
 	v1 "clusterbackup/api/v1"
 	"clusterbackup/internal/tree"
+	"golang.org/x/sys/unix"
 )
 
 func TestDigestIsOfTheVersionAskedFor(t *testing.T) {
@@ -40,7 +40,7 @@ func TestDigestIsOfTheVersionAskedFor(t *testing.T) {
 	if _, err := tr.Digest(t.Context(), "a/f", e); !errors.Is(err, tree.ErrGone) {
 		t.Errorf("digest of nothing: %v", err)
 	}
-	must(t, syscall.Mkfifo(root+"/a/f", 0o644))
+	must(t, unix.Mkfifo(root+"/a/f", 0o644))
 	if _, err := tr.Digest(t.Context(), "a/f", e); !errors.Is(err, tree.ErrChanged) {
 		t.Errorf("digest of a FIFO: %v", err)
 	}

@@ -16,6 +16,7 @@ import (
 	"testing"
 
 	"clusterbackup/internal/tree"
+	"github.com/pkg/xattr"
 	"golang.org/x/sys/unix"
 )
 
@@ -106,7 +107,7 @@ func TestWalkListsEveryKindWithItsAttributes(t *testing.T) {
 	must(t, os.Link(root+"/a/file", root+"/a/twin"))
 	must(t, os.Mkdir(root+"/empty", 0o700))
 	must(t, os.Symlink("a/\xffile\n", root+"/link"))
-	must(t, syscall.Mkfifo(root+"/fifo", 0o600))
+	must(t, unix.Mkfifo(root+"/fifo", 0o600))
 	l, err := net.Listen("unix", root+"/socket")
 	must(t, err)
 	defer l.Close()
@@ -330,7 +331,7 @@ func TestXattrs(t *testing.T) {
 	root := t.TempDir()
 	put(t, root+"/f", "x")
 	put(t, root+"/plain", "x")
-	if err := unix.Setxattr(root+"/f", "user.note", []byte("a\x00b"), 0); err != nil {
+	if err := xattr.Set(root+"/f", "user.note", []byte("a\x00b")); err != nil {
 		t.Skipf("file system without extended attributes: %v", err)
 	}
 	must(t, open(t, root, tree.Options{}).Walk(t.Context(), func(_ context.Context, f *tree.Folder) error {
