@@ -173,6 +173,7 @@ func readSource(tx *bbolt.Tx, name v1.SourceName) *sourceTx {
 
 func writeSource(tx *bbolt.Tx, name v1.SourceName) (*sourceTx, error) {
 	if s := readSource(tx, name); s != nil {
+		s.replicas.FillPercent = 0.85 // files come in the order of paths, mostly
 		return s, nil
 	}
 	b, err := tx.Bucket(bucketSources).CreateBucket([]byte(name))
