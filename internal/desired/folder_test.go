@@ -344,7 +344,7 @@ func TestNewerReleasesResource(t *testing.T) {
 	}
 	fields["spec"].(map[string]any)["compress"] = "zstd"
 	fieldKnown := stamped(t, fields, "photos")
-	fields["kind"], fields["spec"] = "Schedule", map[string]any{"ratio": 1.5, "count": 12345678901234567, "whole": 2.0, "text": "on"}
+	fields["kind"], fields["spec"] = "Schedule", map[string]any{"ratio": 1.5, "count": int64(12345678901234567), "whole": 2.0, "text": "on"}
 	kindUnknown := stamped(t, fields, "nightly")
 
 	h, other := newHost(t, "rpi1"), newHost(t, "rpi2")

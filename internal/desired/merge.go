@@ -207,9 +207,18 @@ func verb(r *resource) string {
 }
 
 // Export is the whole set as bytes, to hand to a host that joins; Import takes it in.
-func (s *Files) Export() ([]byte, error) { return cbor.Marshal(s.Diff(nil)) }
+func (s *Files) Export() ([]byte, error) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	items := []Item{}
+	for _, r := range s.shared() {
+		items = append(items, Item{Resource: r.json})
+	}
+	return cbor.Marshal(items)
+}
 
-// Import merges what Export of another host gave. An item that is not believed fails it.
+// Import merges what Export of another host gave. An item that is not valid fails it; one that is only too far ahead of this host's clock
+// is left for a later pull.
 func (s *Files) Import(ctx context.Context, data []byte) error {
 	var items []Item
 	if len(data) > 0 {
@@ -218,7 +227,12 @@ func (s *Files) Import(ctx context.Context, data []byte) error {
 		}
 	}
 	merged, err := s.Merge(ctx, items)
-	if err = errors.Join(err, errors.Join(merged.Refused...)); err != nil {
+	for _, refused := range merged.Refused {
+		if !errors.Is(refused, ErrClock) {
+			err = errors.Join(err, refused)
+		}
+	}
+	if err != nil {
 		return fmt.Errorf("import resources: %w", err)
 	}
 	return nil

@@ -11,7 +11,11 @@ import (
 	"time"
 
 	v1 "clusterbackup/api/v1"
+
+	"go.uber.org/goleak"
 )
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // testCluster is a first host that admits others on a real port of the loopback, and the Host resources it keeps of them.
 type testCluster struct {
@@ -50,6 +54,12 @@ func (c *testCluster) bind(m Member) ([]byte, error) {
 	}
 	c.hosts[m.Name] = host
 	return []byte("everything"), nil
+}
+
+func (c *testCluster) host(name v1.HostName) *v1.Host {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.hosts[name]
 }
 
 func (c *testCluster) remove(name v1.HostName) {

@@ -26,5 +26,6 @@
 //	STATE/cluster.json           which cluster, which host, where it listens
 //	STATE/identity/ca.crt, ca.key, host.crt, host.key
 //	STATE/tokens/ID.json         join tokens made here: the secret's hash, its end, and who used it
+//	STATE/resources.before-TIME  desired state that was here before the host entered its cluster; nothing reads it
 //	STATE/lock                   held by the one daemon (or init or join) that works here
 package pki

@@ -273,6 +273,9 @@ func enter(state string, opts Options, makeMember func(*draft) error) (_ *Identi
 	if err := refuseMember(state); err != nil {
 		return nil, err
 	}
+	if err := setAside(state, opts.now()); err != nil {
+		return nil, err
+	}
 	d, err := newDraft(state)
 	if err != nil {
 		return nil, err

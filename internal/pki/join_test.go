@@ -38,7 +38,7 @@ func TestJoinMakesAMember(t *testing.T) {
 	if err := c.call(id.ClientTLS("mini", "echo")); err != nil {
 		t.Errorf("member calls: %v", err)
 	}
-	if got := c.hosts["rpi1"]; got == nil || got.Annotations[MemberAnnotation] != id.Self().Member || got.Spec.Address != "127.0.0.1:7420" {
+	if got := c.host("rpi1"); got == nil || got.Annotations[MemberAnnotation] != id.Self().Member || got.Spec.Address != "127.0.0.1:7420" {
 		t.Errorf("Host resource is %+v", got)
 	}
 }
@@ -217,7 +217,7 @@ func TestLostAnswerIsRepeated(t *testing.T) {
 	state := filepath.Join(t.TempDir(), "rpi1")
 	_, err := c.joinFrom(state, "rpi1", withToken)
 	wantErr(t, err, ErrUnreachable)
-	if c.hosts["rpi1"] == nil {
+	if c.host("rpi1") == nil {
 		t.Fatal("the host was not admitted: the test lost the request, not the answer")
 	}
 	_, err = c.join("rpi2", withToken)
@@ -297,7 +297,7 @@ func TestHostWrittenBeforehand(t *testing.T) {
 	if _, err := c.join("rpi1"); err != nil {
 		t.Fatal(err)
 	}
-	if got := c.hosts["rpi1"]; got.Spec.Address != "rpi1.lan:7420" || got.Labels["site"] != "attic" {
+	if got := c.host("rpi1"); got.Spec.Address != "rpi1.lan:7420" || got.Labels["site"] != "attic" {
 		t.Errorf("Host is %+v", got)
 	}
 	if host.Annotations != nil {

@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"time"
 
 	v1 "clusterbackup/api/v1"
 )
@@ -20,6 +21,7 @@ const (
 	identityDir  = "identity"
 	unfinished   = "identity.unfinished" // what init or join is still at; becomes identityDir in one step
 	tokensDir    = "tokens"
+	resourcesDir = "resources"
 	authorityCrt = "ca.crt"
 	authorityKey = "ca.key"
 	hostCrt      = "host.crt"
@@ -93,6 +95,20 @@ func refuseMember(state string) error {
 		return nil
 	}
 	return err
+}
+
+// setAside moves away the desired state that a host without a cluster still has: of an attempt that was killed, or of a cluster that it
+// was in before. It would spread into the one that is entered now.
+func setAside(state string, now time.Time) error {
+	from := filepath.Join(state, resourcesDir)
+	if _, err := os.Lstat(from); errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	to := from + ".before-" + now.UTC().Format("20060102T150405.000000Z")
+	if err := os.Rename(from, to); err != nil {
+		return fmt.Errorf("move old resources away: %w", err)
+	}
+	return nil
 }
 
 // draft is an identity in the making. Until commit, the state directory belongs to no cluster.

@@ -194,6 +194,25 @@ func TestInterruptedInit(t *testing.T) {
 	})
 }
 
+// What another cluster, or an attempt that was killed, left of desired state does not get into the cluster that is entered, nor lost.
+func TestOldResourcesAreSetAside(t *testing.T) {
+	c := newTestCluster(t, Options{})
+	state := filepath.Join(t.TempDir(), "rpi1")
+	old := filepath.Join(state, "resources", "source.old.yaml")
+	if err := errors.Join(os.MkdirAll(filepath.Dir(old), 0o700), os.WriteFile(old, []byte("mine"), 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.joinFrom(state, "rpi1"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(old); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("it is still there: %v", err)
+	}
+	if kept, err := filepath.Glob(filepath.Join(state, "resources.before-*", "source.old.yaml")); err != nil || len(kept) != 1 {
+		t.Errorf("kept: %v, %v", kept, err)
+	}
+}
+
 func TestLock(t *testing.T) {
 	state := initState(t)
 	first, err := Lock(state)
