@@ -384,3 +384,25 @@ func TestHostOfABadNameIsRefused(t *testing.T) {
 		t.Error("opened")
 	}
 }
+
+// To have been deleted is more than not to be known, and ends when the resource is made again.
+func TestDeleted(t *testing.T) {
+	h := newHost(t, "mini")
+	want := func(deleted bool) {
+		t.Helper()
+		if h.Deleted(v1.KindSource, "photos") != deleted {
+			t.Errorf("deleted is %t", !deleted)
+		}
+	}
+	want(false)
+	h.apply(source("photos", "/tank/photos"))
+	want(false)
+	if err := h.Delete(t.Context(), v1.KindSource, "photos", DeleteOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	want(true)
+	h.reopen("mini")
+	want(true)
+	h.apply(source("photos", "/tank/photos"))
+	want(false)
+}

@@ -321,3 +321,19 @@ func readAll(t *testing.T, dir string) []byte {
 	}
 	return all.Bytes()
 }
+
+func TestDefaultState(t *testing.T) {
+	t.Setenv("CBD_STATE", "/srv/cbd")
+	if got := DefaultState(); got != "/srv/cbd" {
+		t.Errorf("with CBD_STATE it is %s", got)
+	}
+	t.Setenv("CBD_STATE", "")
+	t.Setenv("XDG_STATE_HOME", "/home/ann/state")
+	want := "/home/ann/state/clusterbackup"
+	if os.Geteuid() == 0 {
+		want = "/var/lib/clusterbackup"
+	}
+	if got := DefaultState(); got != want {
+		t.Errorf("it is %s, want %s", got, want)
+	}
+}
