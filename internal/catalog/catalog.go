@@ -1,30 +1,239 @@
 package catalog
 
 import (
+	"crypto/rand"
+	"encoding/binary"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	bolt "go.etcd.io/bbolt"
 )
 
+// ErrCorrupt: the file is damaged, or is no catalog. It was left as it is; moving it away makes the next Open begin a new
+// one, which the next scan and the holders' inventories fill.
+var ErrCorrupt = errors.New("catalog is damaged")
+
+// ErrInUse: another process has the catalog open.
+var ErrInUse = errors.New("catalog is in use by another process")
+
 // Options of Open.
 type Options struct {
 	// Clock is for epochs and the times of deletions. Nil: time.Now.
 	Clock func() time.Time
+	// NoSync leaves durability to the operating system; for tests and simulations only.
+	NoSync bool
 }
 
 // Catalog is one source's. All methods may be called at once from several goroutines.
 type Catalog struct {
-	db *bolt.DB
+	db    *bolt.DB
+	path  string
+	clock func() time.Time
+
+	writer sync.Mutex // held while a transaction writes, until what it changed is published
+
+	scanning atomic.Bool
+
+	mu    sync.RWMutex // guards what follows, which mirrors what is committed
+	state state
+	table table
+	// watch is told of committed moves of files between classes.
+	watch func(uint64, []Moved)
 }
 
-// Open opens the catalog in a file, or makes a new one.
+const format = 1
+
+// The buckets.
+var (
+	metaBucket    = []byte("meta")
+	folderBucket  = []byte("folders") // folder id → parent id, name
+	entryBucket   = []byte("entries") // Key → Entry
+	classBucket   = []byte("classes") // class id → Class
+	memberBucket  = []byte("members") // class id, ^size, Key → nothing
+	deletedBucket = []byte("deleted") // time, Key → nothing
+	retireBucket  = []byte("retire")  // holder id, Key → nothing
+	holderBucket  = []byte("holders") // holder id → Holder
+	grantBucket   = []byte("grants")  // grant id → Grant
+	goneBucket    = []byte("gone")    // Key → nothing: what the running scan missed
+	allBuckets    = [][]byte{metaBucket, folderBucket, entryBucket, classBucket, memberBucket, deletedBucket, retireBucket,
+		holderBucket, grantBucket, goneBucket}
+)
+
+// Open opens the catalog in a file, or makes a new one. Errors: ErrCorrupt, ErrInUse.
 func Open(path string, opts Options) (*Catalog, error) {
-	db, err := bolt.Open(path, 0o600, &bolt.Options{NoFreelistSync: true, FreelistType: bolt.FreelistMapType, Timeout: time.Second})
-	if err != nil {
-		return nil, err
+	c := &Catalog{path: path, clock: opts.Clock}
+	if c.clock == nil {
+		c.clock = time.Now
 	}
-	return &Catalog{db: db}, nil
+	fresh, err := isFresh(path)
+	if err != nil {
+		return nil, fmt.Errorf("open catalog: %w", err)
+	}
+	c.db, err = bolt.Open(path, 0o600, &bolt.Options{
+		Timeout: 2 * time.Second, NoFreelistSync: true, FreelistType: bolt.FreelistMapType, NoSync: opts.NoSync,
+	})
+	switch {
+	case errors.Is(err, bolt.ErrTimeout):
+		return nil, fmt.Errorf("open catalog %s: %w", path, ErrInUse)
+	case err != nil:
+		return nil, fmt.Errorf("open catalog %s: %w: %w", path, ErrCorrupt, err)
+	}
+	if fresh {
+		err = c.create()
+	} else {
+		err = c.check()
+	}
+	if err == nil {
+		err = c.load()
+	}
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("open catalog %s: %w", path, err), c.db.Close())
+	}
+	return c, nil
+}
+
+// isFresh tells whether there is no catalog yet. An empty file is what a crash at creation leaves.
+func isFresh(path string) (bool, error) {
+	info, err := os.Stat(path)
+	if errors.Is(err, os.ErrNotExist) {
+		return true, os.MkdirAll(filepath.Dir(path), 0o700)
+	}
+	if err != nil {
+		return false, err
+	}
+	return info.Size() == 0, nil
+}
+
+func (c *Catalog) create() error {
+	var uid [16]byte
+	if _, err := rand.Read(uid[:]); err != nil {
+		return err
+	}
+	c.state = state{UID: hex.EncodeToString(uid[:]), Format: format, Epoch: uint64(c.clock().UnixNano()), NextFolder: rootFolder + 1}
+	c.state.Begun = c.state.Epoch
+	c.state.NextGrant = c.state.Epoch
+	return c.db.Update(func(tx *bolt.Tx) error {
+		for _, name := range allBuckets {
+			if _, err := tx.CreateBucketIfNotExists(name); err != nil {
+				return err
+			}
+		}
+		return c.state.store(tx)
+	})
+}
+
+// maxChecked is the size up to which every page is looked at when the catalog is opened.
+const maxChecked = 64 << 20
+
+// check finds damage before it is relied on: a file that was cut short, pages that don't fit together.
+func (c *Catalog) check() (err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			err = fmt.Errorf("%w: %v", ErrCorrupt, r)
+		}
+	}()
+	info, err := os.Stat(c.path)
+	if err != nil {
+		return err
+	}
+	return c.db.View(func(tx *bolt.Tx) error {
+		if tx.Size() > info.Size() {
+			return fmt.Errorf("%w: it has %d bytes of %d", ErrCorrupt, info.Size(), tx.Size())
+		}
+		if tx.Size() <= maxChecked {
+			for err := range tx.Check() {
+				return fmt.Errorf("%w: %w", ErrCorrupt, err)
+			}
+		}
+		for _, name := range allBuckets {
+			if tx.Bucket(name) == nil {
+				return fmt.Errorf("%w: it has no %s", ErrCorrupt, name)
+			}
+		}
+		return nil
+	})
+}
+
+func (c *Catalog) load() (err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			err = fmt.Errorf("%w: %v", ErrCorrupt, r)
+		}
+	}()
+	return c.db.View(func(tx *bolt.Tx) error {
+		if err := c.state.load(tx); err != nil {
+			return err
+		}
+		return c.table.load(tx)
+	})
 }
 
 // Close ends it.
 func (c *Catalog) Close() error { return c.db.Close() }
+
+// Watch has f told, after each commit that changed classes and before the next transaction writes, the new ClassesVersion and
+// which files moved between classes. f may not write to the catalog, nor wait for whoever does. To be set before the catalog
+// is used.
+func (c *Catalog) Watch(f func(version uint64, moved []Moved)) { c.watch = f }
+
+// Moved is a file that is in another class than before. Class 0 is none: it is no live file.
+type Moved struct {
+	Key      string
+	From, To uint32
+}
+
+// View reads from one consistent state. f should be short, and hold nothing that a writer might wait for.
+func (c *Catalog) View(f func(*Tx) error) error {
+	return c.db.View(func(b *bolt.Tx) error {
+		tx := newTx(c, b)
+		return f(tx)
+	})
+}
+
+// Update changes the catalog durably and as a whole, or not at all. There is one at a time.
+func (c *Catalog) Update(f func(*Tx) error) error {
+	c.writer.Lock()
+	defer c.writer.Unlock()
+	var tx *Tx
+	err := c.db.Update(func(b *bolt.Tx) error {
+		tx = newTx(c, b)
+		tx.begin()
+		if err := f(tx); err != nil {
+			return err
+		}
+		return tx.flush()
+	})
+	if err != nil {
+		return err
+	}
+	tx.publish()
+	if c.watch != nil && len(tx.staged) > 0 {
+		c.watch(c.ClassesVersion(), tx.moved)
+	}
+	return nil
+}
+
+// state is the catalog's few numbers, kept in meta as one value.
+type state struct {
+	UID    string
+	Format uint32
+	// Epoch and Seq name the newest generation. Begun is the epoch that the catalog was created in.
+	Epoch, Seq, Begun     uint64
+	NextFolder, NextGrant uint64
+	// Changes counts transactions that changed what a manifest shows; Digested counts live files whose digest is known.
+	Changes, Digested uint64
+	// Scanned: a scan was complete and clean once, since the catalog was created.
+	Scanned bool
+	// Amnesic: holders were found to know more than the catalog, and not all of them have reported yet.
+	Amnesic bool
+	Root    anchor
+	Held    Held
+}
+
+func be64(x uint64) []byte { return binary.BigEndian.AppendUint64(nil, x) }

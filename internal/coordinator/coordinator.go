@@ -2,9 +2,11 @@ package coordinator
 
 import (
 	"context"
+	"crypto/rand"
+	"encoding/binary"
 	"errors"
-	"io"
-	"iter"
+	"fmt"
+	"sync"
 	"time"
 
 	"github.com/go-logr/logr"
@@ -40,6 +42,8 @@ type HostInfo struct {
 	Draining bool
 	// MaintenanceUntil: until then the host's absence starts no repair. Zero: none.
 	MaintenanceUntil time.Time
+	// NoLocations: desired state names no location on it, so that nothing is expected from it.
+	NoLocations bool
 }
 
 // Tree is the source on disk. Errors: tree.ErrGone, tree.ErrChanged, tree.ErrSkipped, and others for "cannot tell".
@@ -69,132 +73,67 @@ type Config struct {
 }
 
 // Coordinator answers for one source. All methods may be called at once from several goroutines.
+//
+// Locks: a writing transaction of the catalog may wait for mu, a reading one never does; mu's owner may read the catalog,
+// and never writes to it.
 type Coordinator struct {
-	cfg Config
+	cfg     Config
+	cat     *catalog.Catalog
+	log     logr.Logger
+	life    uint64
+	started time.Time
+	digests *digester
+
+	mu       sync.Mutex
+	source   v1.Source
+	cluster  v1.ClusterSpec
+	hosts    map[v1.HostName]*host
+	claims   claims
+	reliefs  reliefs
+	refusals refusals
+	problems problems
+	plan     *plan
+	stale    bool   // the plan is of another state of things
+	watched  uint64 // the catalog's ClassesVersion, as far as we were told what moved
+	lost     map[v1.HostName]bool
+	open     int
+	purged   time.Time
 }
 
 // New makes the coordinator of a source. It owns no goroutine; Tick is to be called every few seconds.
-func New(cfg Config) (*Coordinator, error) { return &Coordinator{cfg: cfg}, nil }
+func New(cfg Config) (*Coordinator, error) {
+	if cfg.Clock == nil {
+		cfg.Clock = time.Now
+	}
+	if cfg.Events == nil {
+		cfg.Events = func(string, string) {}
+	}
+	c := &Coordinator{cfg: cfg, cat: cfg.Catalog, log: cfg.Log, life: cfg.Life, source: cfg.Source, cluster: cfg.Cluster,
+		hosts: make(map[v1.HostName]*host), lost: make(map[v1.HostName]bool), stale: true}
+	c.started = c.clock()
+	c.digests = newDigester(cfg.Tree)
+	for c.life == 0 {
+		var b [8]byte
+		if _, err := rand.Read(b[:]); err != nil {
+			return nil, fmt.Errorf("draw life: %w", err)
+		}
+		c.life = binary.BigEndian.Uint64(b[:])
+	}
+	if c.unexplained() {
+		if err := c.setAmnesic(true); err != nil {
+			return nil, err
+		}
+	}
+	c.watched = c.cat.ClassesVersion()
+	c.cat.Watch(c.moved)
+	return c, nil
+}
+
+func (c *Coordinator) clock() time.Time { return c.cfg.Clock() }
 
 // Update takes a changed Source or Cluster, defaults filled in.
-func (c *Coordinator) Update(source v1.Source, cluster v1.ClusterSpec) {}
-
-// Tick lets time pass: leases, grants, relief, silent hosts. Idempotent.
-func (c *Coordinator) Tick(ctx context.Context) error { return nil }
-
-// Hello is described at its message, as are all below.
-func (c *Coordinator) Hello(ctx context.Context, from v1.HostName, req *Hello) (*HelloAnswer, error) {
-	return nil, errors.ErrUnsupported
+func (c *Coordinator) Update(source v1.Source, cluster v1.ClusterSpec) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.source, c.cluster, c.stale = source, cluster, true
 }
-
-func (c *Coordinator) Inventory(ctx context.Context, from v1.HostName, req *Inventory) (*InventoryAnswer, error) {
-	return nil, errors.ErrUnsupported
-}
-
-func (c *Coordinator) Claim(ctx context.Context, from v1.HostName, req *Claim) (*ClaimAnswer, error) {
-	return nil, errors.ErrUnsupported
-}
-
-func (c *Coordinator) Renew(ctx context.Context, from v1.HostName, req *Renew) (*RenewAnswer, error) {
-	return nil, errors.ErrUnsupported
-}
-
-func (c *Coordinator) Release(ctx context.Context, from v1.HostName, req *Release) (*ReleaseAnswer, error) {
-	return nil, errors.ErrUnsupported
-}
-
-func (c *Coordinator) Confirm(ctx context.Context, from v1.HostName, req *Confirm) (*ConfirmAnswer, error) {
-	return nil, errors.ErrUnsupported
-}
-
-func (c *Coordinator) Relieve(ctx context.Context, from v1.HostName, req *Relieve) (*RelieveAnswer, error) {
-	return nil, errors.ErrUnsupported
-}
-
-func (c *Coordinator) Drop(ctx context.Context, from v1.HostName, req *Drop) (*DropAnswer, error) {
-	return nil, errors.ErrUnsupported
-}
-
-func (c *Coordinator) Dropped(ctx context.Context, from v1.HostName, req *Dropped) (*DroppedAnswer, error) {
-	return nil, errors.ErrUnsupported
-}
-
-func (c *Coordinator) Retire(ctx context.Context, from v1.HostName, req *Retire) (*RetireAnswer, error) {
-	return nil, errors.ErrUnsupported
-}
-
-func (c *Coordinator) Retired(ctx context.Context, from v1.HostName, req *Retired) (*RetiredAnswer, error) {
-	return nil, errors.ErrUnsupported
-}
-
-func (c *Coordinator) Report(ctx context.Context, from v1.HostName, req *Report) (*ReportAnswer, error) {
-	return nil, errors.ErrUnsupported
-}
-
-// Status is the source's state as counted; it costs nothing.
-type Status struct {
-	// Files and Bytes are of regular files.
-	Files, Bytes int64
-	// ReplicaFiles and ReplicaBytes count files by their number of confirmed current replicas on hosts that are not lost; the last entry is "8 and more".
-	ReplicaFiles, ReplicaBytes [9]int64
-	// Underserved: fewer than minReplicas; Overserved: more than maxReplicas.
-	Underserved, Overserved           int64
-	UnderservedBytes, OverservedBytes int64
-	// Claimed is how many copies are under way.
-	Claimed int64
-	// Placeable is false when the desired replicas do not fit; PlaceableMessage says why and what to do.
-	Placeable        bool
-	PlaceableMessage string
-	// Amnesic: no drop is granted until the hosts in WaitingFor have reported.
-	Amnesic    bool
-	WaitingFor []v1.HostName
-	// Held deletions wait for approval.
-	HeldDeletions int64
-	// Unverified counts replicas, Corrupt those reported corrupt and not replaced yet.
-	Corrupt int64
-	// Problems are the first hundred, ProblemCount is of all.
-	Problems     []v1.Problem
-	ProblemCount int64
-	// Hosts heard of since this coordinator started.
-	Hosts []HostState
-}
-
-// HostState is how the coordinator sees one host.
-type HostState struct {
-	Name     v1.HostName
-	LastSeen time.Time
-	Live     bool
-	Lost     bool
-	// Replicas and Bytes are confirmed current ones.
-	Replicas, Bytes int64
-}
-
-// Status tells how the source stands.
-func (c *Coordinator) Status() Status { return Status{} }
-
-// Query selects files. The zero Query is all files that are not deleted.
-type Query struct {
-	// Prefix is a file or a folder; "" is all.
-	Prefix string
-	// At most one of these.
-	Underserved, Overserved, Unreplicated, Deleted bool
-	// Host: only files of which this host holds a replica in any state.
-	Host v1.HostName
-	// Limit is how many at most; 0: all. Continue is where an earlier query ended ([ContinueToken]).
-	Limit    int
-	Continue string
-}
-
-// Files streams files in the order of their folders. No read transaction is held while the caller works.
-func (c *Coordinator) Files(ctx context.Context, q Query) iter.Seq2[v1.File, error] { return nil }
-
-// File tells of one; ErrNoFile.
-func (c *Coordinator) File(ctx context.Context, path v1.RelPath) (v1.File, error) {
-	return v1.File{}, ErrNoFile
-}
-
-// ManifestVersion names the catalog's present state as far as a manifest shows it; "" before the first complete scan.
-func (c *Coordinator) ManifestVersion() string { return "" }
-
-// WriteManifest writes the whole listing, from one consistent view.
-func (c *Coordinator) WriteManifest(ctx context.Context, w io.Writer) error { return nil }

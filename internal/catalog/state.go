@@ -1,0 +1,76 @@
+package catalog
+
+import (
+	"encoding/json"
+	"fmt"
+	"time"
+
+	bolt "go.etcd.io/bbolt"
+
+	v1 "clusterbackup/api/v1"
+)
+
+var stateKey = []byte("state")
+
+func (s *state) store(tx *bolt.Tx) error {
+	value, err := json.Marshal(s)
+	if err != nil {
+		return err
+	}
+	return tx.Bucket(metaBucket).Put(stateKey, value)
+}
+
+func (s *state) load(tx *bolt.Tx) error {
+	if err := json.Unmarshal(tx.Bucket(metaBucket).Get(stateKey), s); err != nil {
+		return fmt.Errorf("%w: state: %w", ErrCorrupt, err)
+	}
+	if s.Format != format {
+		return fmt.Errorf("catalog has format %d, this program knows %d: use the newer program, or move the file away to begin anew", s.Format, format)
+	}
+	return nil
+}
+
+func (c *Catalog) now() state {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	return c.state
+}
+
+// UID is drawn when the catalog is created.
+func (c *Catalog) UID() string { return c.now().UID }
+
+// Generation is the newest one.
+func (c *Catalog) Generation() v1.Generation {
+	s := c.now()
+	return v1.Generation{Epoch: s.Epoch, Seq: s.Seq}
+}
+
+// Created is when the catalog was.
+func (c *Catalog) Created() time.Time { return time.Unix(0, int64(c.now().Begun)) }
+
+// Scanned tells whether a scan was ever complete and clean.
+func (c *Catalog) Scanned() bool { return c.now().Scanned }
+
+// Amnesic tells whether the mark of [Tx.SetAmnesic] stands.
+func (c *Catalog) Amnesic() bool { return c.now().Amnesic }
+
+// Held is what the latest scan found gone and did not believe.
+func (c *Catalog) Held() Held { return c.now().Held }
+
+// Version names the state of everything that a manifest shows. Digests come one by one, so that only their number's
+// magnitude shows in it, and when all are known.
+func (c *Catalog) Version() string {
+	s := c.now()
+	if !s.Scanned {
+		return ""
+	}
+	files, _ := c.Total()
+	digested := 0
+	for n := s.Digested; n > 0; n >>= 1 {
+		digested++
+	}
+	if int64(s.Digested) >= files {
+		digested = 64
+	}
+	return fmt.Sprintf("%x-%d-%d", s.Epoch, s.Changes, digested)
+}

@@ -1,0 +1,122 @@
+package coordinator
+
+import (
+	"time"
+
+	v1 "clusterbackup/api/v1"
+	"clusterbackup/internal/catalog"
+)
+
+// lease is how long a claim lasts without being renewed.
+const lease = 2 * time.Minute
+
+// claim is a lock on (file, host) while it copies. Claims are in memory: after a restart a copy that was made without one may
+// be confirmed just the same.
+type claim struct {
+	key      catalog.Key
+	path     v1.RelPath
+	host     v1.HostName
+	location v1.LocationName
+	size     int64
+	until    time.Time
+	class    uint32
+}
+
+// claims finds claims by file, and counts the claimed files of each class.
+type claims struct {
+	byKey   map[catalog.Key][]*claim
+	byClass map[uint32]sum
+	total   int64
+}
+
+type sum struct{ files, bytes int64 }
+
+func (cs *claims) add(n *claim) {
+	if cs.byKey == nil {
+		cs.byKey, cs.byClass = make(map[catalog.Key][]*claim), make(map[uint32]sum)
+	}
+	if len(cs.byKey[n.key]) == 0 {
+		cs.count(n, 1)
+	}
+	cs.byKey[n.key] = append(cs.byKey[n.key], n)
+	cs.total++
+}
+
+func (cs *claims) count(n *claim, by int64) {
+	s := cs.byClass[n.class]
+	s.files += by
+	s.bytes += by * n.size
+	if s.files == 0 {
+		delete(cs.byClass, n.class)
+		return
+	}
+	cs.byClass[n.class] = s
+}
+
+// of finds a host's claim on a file.
+func (cs *claims) of(key catalog.Key, host v1.HostName) *claim {
+	for _, n := range cs.byKey[key] {
+		if n.host == host {
+			return n
+		}
+	}
+	return nil
+}
+
+// remove takes a claim away, if it stands.
+func (cs *claims) remove(key catalog.Key, host v1.HostName) bool {
+	list := cs.byKey[key]
+	for i, n := range list {
+		if n.host != host {
+			continue
+		}
+		cs.total--
+		if len(list) == 1 {
+			delete(cs.byKey, key)
+			cs.count(n, -1)
+			return true
+		}
+		cs.byKey[key] = append(list[:i:i], list[i+1:]...)
+		return true
+	}
+	return false
+}
+
+// move follows a file into another class.
+func (cs *claims) move(key catalog.Key, to uint32) (claimed bool) {
+	list := cs.byKey[key]
+	if len(list) == 0 {
+		return false
+	}
+	cs.count(list[0], -1)
+	for _, n := range list {
+		n.class = to
+	}
+	cs.count(list[0], 1)
+	return true
+}
+
+// expire takes away those whose time is over.
+func (cs *claims) expire(now time.Time) (did bool) {
+	for key, list := range cs.byKey {
+		for _, n := range list {
+			if now.After(n.until) {
+				cs.remove(key, n.host)
+				did = true
+			}
+		}
+	}
+	return did
+}
+
+// moved is told by the catalog which files changed their class.
+func (c *Coordinator) moved(version uint64, moved []catalog.Moved) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.watched = version
+	for _, m := range moved {
+		if !c.claims.move(catalog.Key(m.Key), m.To) {
+			c.stale = true
+		}
+	}
+}

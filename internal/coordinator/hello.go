@@ -1,0 +1,191 @@
+package coordinator
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	v1 "clusterbackup/api/v1"
+	"clusterbackup/internal/catalog"
+	"clusterbackup/internal/placement"
+)
+
+// Hello answers the heartbeat.
+func (c *Coordinator) Hello(ctx context.Context, from v1.HostName, req *Hello) (*HelloAnswer, error) {
+	if err := c.remember(ctx, from, req); err != nil {
+		return nil, err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	h, err := c.admit(from, req.Source)
+	if err != nil {
+		return nil, err
+	}
+	c.greet(h, req)
+	return c.answerHello(h), nil
+}
+
+// remember finds out from what a holder knows whether the catalog is an old one, put back (S7).
+func (c *Coordinator) remember(ctx context.Context, from v1.HostName, req *Hello) error {
+	c.mu.Lock()
+	_, err := c.admit(from, req.Source)
+	c.mu.Unlock()
+	if err != nil {
+		return err
+	}
+	known := c.cat.Generation()
+	if req.Highest.Compare(known) <= 0 {
+		if (req.Holds || !req.Highest.IsZero()) && c.fresh() && !c.cat.Amnesic() {
+			return c.setAmnesic(true)
+		}
+		return nil
+	}
+	c.log.Info("a holder knows a newer generation than the catalog: all replicas are to be confirmed again",
+		"peer", from, "generation", req.Highest.String())
+	c.cfg.Events("CatalogOutdated", fmt.Sprintf("host %s knows generation %s, the catalog only %s: no replica is dropped until all hosts have reported",
+		from, req.Highest, known))
+	if err := c.cat.Update(func(tx *catalog.Tx) error {
+		if req.Highest.Compare(tx.Newest()) > 0 {
+			tx.NewEpoch(req.Highest.Epoch)
+		}
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.forgetReports()
+		return nil
+	}); err != nil {
+		return err
+	}
+	return c.cat.Demote(ctx)
+}
+
+// forgetReports has every host report anew. The caller holds c.mu.
+func (c *Coordinator) forgetReports() {
+	for _, h := range c.hosts {
+		for _, l := range h.locations {
+			l.reported, l.inventory = false, nil
+		}
+	}
+	c.stale = true
+}
+
+// fresh tells whether the catalog has not seen a whole scan yet.
+func (c *Coordinator) fresh() bool { return !c.cat.Scanned() && len(c.cat.Holders()) == 0 }
+
+// unexplained tells whether the catalog is new though its source is not: then it was lost.
+func (c *Coordinator) unexplained() bool {
+	const slack = 10 * time.Minute
+	made := c.source.CreationTimestamp.Time
+	return c.fresh() && c.cat.Generation().Seq == 0 && (made.IsZero() || c.cat.Created().Sub(made) > slack || made.Sub(c.cat.Created()) > slack)
+}
+
+func (c *Coordinator) setAmnesic(on bool) error {
+	return c.cat.Update(func(tx *catalog.Tx) error {
+		tx.SetAmnesic(on)
+		return nil
+	})
+}
+
+// greet takes over what a Hello says. The caller holds c.mu.
+func (c *Coordinator) greet(h *host, req *Hello) {
+	if !h.hello || h.session != req.Session {
+		if h.hello {
+			h.turn += sessionStep
+			h.settled = h.turn
+		}
+		h.session, h.hello = req.Session, true
+		for _, l := range h.locations {
+			l.reported, l.inventory = false, nil
+		}
+		c.stale = true
+	}
+	h.holds = req.Holds
+	for name, l := range h.locations {
+		if l.listed && !slices.ContainsFunc(req.Locations, func(i LocationInfo) bool { return i.Name == name }) {
+			// It is not there now. When it comes back it may hold less than before.
+			l.listed, l.left, l.reported, l.inventory = false, h.seen, false, nil
+			c.stale = true
+		}
+	}
+	for _, info := range req.Locations {
+		c.list(h, info)
+	}
+}
+
+// list takes over what a Hello says of one location.
+func (c *Coordinator) list(h *host, info LocationInfo) {
+	l := h.locations[info.Name]
+	if l == nil {
+		l = &location{}
+		h.locations[info.Name] = l
+	}
+	if l.info.UID != info.UID {
+		l.reported, l.inventory = false, nil
+	}
+	if !l.listed || l.room != info.Free || l.info.NoNew != info.NoNew || l.info.Draining != info.Draining || l.info.MaxFile != info.MaxFile {
+		c.stale = true
+	}
+	l.info, l.listed, l.room = info, true, info.Free
+	if !l.reported && l.inventory == nil && !h.holds && !c.believed(h.name, info.Name) {
+		l.reported = true // there is nothing to report
+	}
+}
+
+// believed tells whether the catalog thinks that a location holds anything.
+func (c *Coordinator) believed(h v1.HostName, l v1.LocationName) bool {
+	_, known := c.cat.HolderID(catalog.Holder{Host: h, Location: l})
+	return known
+}
+
+// answerHello says how things stand for a host. The caller holds c.mu.
+func (c *Coordinator) answerHello(h *host) *HelloAnswer {
+	gen := c.cat.Generation()
+	a := &HelloAnswer{SourceUID: c.cat.UID(), Epoch: gen.Epoch, Seq: gen.Seq, Life: c.life, Turn: h.turn, Manifest: c.cat.Version(),
+		PollAfter: c.pollInterval()}
+	v := c.look()
+	judging := c.cat.Scanned() && !v.amnesic
+	for name, l := range h.locations {
+		if l.listed && (!l.reported || l.again && judging) {
+			a.Inventory = append(a.Inventory, name)
+		}
+	}
+	slices.Sort(a.Inventory)
+	a.NeedInventory = len(a.Inventory) > 0
+	for name := range h.locations {
+		c.answerFor(a, v, h, name)
+	}
+	return a
+}
+
+// answerFor adds what is to do for one location.
+func (c *Coordinator) answerFor(a *HelloAnswer, v *view, h *host, name v1.LocationName) {
+	id, known := c.cat.HolderID(catalog.Holder{Host: h.name, Location: name})
+	if known {
+		a.Retire = a.Retire || c.mustRetire(id)
+	}
+	me := v.index[h.name]
+	for _, class := range c.cat.Classes() {
+		lack, extra := v.lacks(&class)
+		a.Needed += int64(lack) * class.Bytes
+		renews := known && slices.Contains(class.Other, id)
+		if barred := known && v.covers(&class, id); !barred {
+			taken := v.taken(&class)
+			a.Claimable = a.Claimable || lack > 0 && (renews || v.missing(taken, v.min) > 0 && !slices.Contains(taken, me))
+			a.Extra = a.Extra || extra > 0 && (renews || v.missing(taken, v.max) > 0 && !slices.Contains(taken, me))
+		}
+		a.Surplus = a.Surplus || known && v.mayLetGo(&class, id, placement.Tidy)
+	}
+	a.Claimable = a.Claimable || c.reliefs.toward(h.name)
+	a.Surplus = a.Surplus || c.reliefs.done(h.name)
+}
+
+func (c *Coordinator) mustRetire(id catalog.HolderID) (must bool) {
+	_ = c.cat.View(func(tx *catalog.Tx) error {
+		tx.Retirees(id, "", func(catalog.Key) bool {
+			must = true
+			return false
+		})
+		return nil
+	})
+	return must
+}

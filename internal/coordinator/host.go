@@ -1,0 +1,258 @@
+package coordinator
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	v1 "clusterbackup/api/v1"
+	"clusterbackup/internal/catalog"
+	"clusterbackup/internal/placement"
+)
+
+// host is what a host has said since this coordinator started. It is guarded by Coordinator.mu.
+type host struct {
+	name    v1.HostName
+	seen    time.Time
+	session uint64
+	hello   bool
+	holds   bool
+	// turn is the highest of its turns seen. settled is the highest of those after which its earlier words count nothing.
+	turn, settled uint64
+	locations     map[v1.LocationName]*location
+}
+
+// location is one location of a host, since this coordinator started.
+type location struct {
+	info LocationInfo
+	// listed: the host's latest Hello named it. left is when it was named last, if it is not.
+	listed bool
+	left   time.Time
+	// reported: its inventory was complete.
+	reported bool
+	// again: there was something in its inventory that could not be judged then, or a grant ran out unanswered.
+	again     bool
+	inventory *inventory
+	// room is what new replicas may take: what the location said last, less what it claimed since.
+	room int64
+	wish wish
+}
+
+// sessionStep is how far a new session moves the turns on, so that no message of the earlier one is of a later turn.
+const sessionStep = 1 << 32
+
+// admit checks who asks for which source and notes that the host was heard. The caller holds c.mu.
+func (c *Coordinator) admit(from v1.HostName, source v1.SourceName) (*host, error) {
+	switch {
+	case source != v1.SourceName(c.source.Name):
+		return nil, fmt.Errorf("%q: %w", source, ErrOtherSource)
+	case from == c.cfg.Host:
+		return nil, ErrOwnHost
+	}
+	if _, ok := c.info(from); !ok {
+		return nil, fmt.Errorf("%q: %w", from, ErrUnknownHost)
+	}
+	h := c.hosts[from]
+	if h == nil {
+		h = &host{name: from, locations: make(map[v1.LocationName]*location)}
+		c.hosts[from] = h
+	}
+	now := c.clock()
+	if h.seen.IsZero() || now.Sub(h.seen) > c.hostTimeout() {
+		c.stale = true // it is live again
+	}
+	h.seen = now
+	return h, nil
+}
+
+// meet is admit for messages that come after Hello and name a location.
+func (c *Coordinator) meet(from v1.HostName, source v1.SourceName, name v1.LocationName) (*host, *location, error) {
+	h, err := c.admit(from, source)
+	if err != nil {
+		return nil, nil, err
+	}
+	l := h.locations[name]
+	if !h.hello || l == nil || !l.listed {
+		return nil, nil, fmt.Errorf("location %q: %w", name, ErrHelloFirst)
+	}
+	return h, l, nil
+}
+
+// order is meet for messages that carry Life and Turn and must be later than every earlier one.
+func (c *Coordinator) order(from v1.HostName, source v1.SourceName, name v1.LocationName, life, turn uint64) (*host, *location, error) {
+	h, l, err := c.meet(from, source, name)
+	if err != nil {
+		return nil, nil, err
+	}
+	if life != c.life || turn <= h.turn {
+		return nil, nil, fmt.Errorf("turn %d after %d: %w", turn, h.turn, ErrHelloFirst)
+	}
+	h.turn = turn
+	return h, l, nil
+}
+
+// countable tells whether a host's word of that turn may make replicas count.
+func (c *Coordinator) countable(h *host, life, turn uint64) bool {
+	return placement.MayCount(placement.CountFacts{Life: c.life, MessageLife: life, Turn: turn, DropTurn: h.settled})
+}
+
+// info finds a host in the cluster's desired state.
+func (c *Coordinator) info(name v1.HostName) (HostInfo, bool) {
+	for _, h := range c.cfg.Hosts() {
+		if h.Name == name {
+			return h, true
+		}
+	}
+	return HostInfo{}, false
+}
+
+func (c *Coordinator) hostTimeout() time.Duration {
+	return orDefault(c.cluster.HostTimeout, 2*time.Minute)
+}
+func (c *Coordinator) repairAfter() time.Duration { return orDefault(c.cluster.RepairAfter, time.Hour) }
+func (c *Coordinator) pollInterval() time.Duration {
+	return orDefault(c.cluster.PollInterval, 15*time.Second)
+}
+
+// holderFacts is how one holder (a location of a host) stands now.
+type holderFacts struct {
+	catalog.Holder
+	// host is its index in view.hosts; -1: the host is in the cluster no more.
+	host int
+	// live: heard within hostTimeout, and the location with it. gone: removed, or silent for longer than repairAfter.
+	live, gone, reported bool
+	// open: it may take replicas.
+	open bool
+	room int64
+}
+
+// view is how all hosts stand at one moment. It is not changed once made.
+type view struct {
+	now      time.Time
+	min, max int
+	hosts    []placement.Host // those of the cluster, without the source's own
+	index    map[v1.HostName]int
+	holders  []holderFacts // by holder id
+	amnesic  bool
+}
+
+// look makes a view. The caller holds c.mu.
+func (c *Coordinator) look() *view {
+	v := &view{now: c.clock(), min: int(max(c.source.Spec.MinReplicas, 1)), index: make(map[v1.HostName]int),
+		amnesic: c.cfg.Catalog.Amnesic()}
+	v.max = max(v.min, int(c.source.Spec.MaxReplicas))
+	infos := make(map[v1.HostName]HostInfo)
+	for _, info := range c.cfg.Hosts() {
+		if info.Name == c.cfg.Host {
+			continue
+		}
+		infos[info.Name] = info
+		v.index[info.Name] = len(v.hosts)
+		v.hosts = append(v.hosts, c.hostRoom(v.now, info))
+	}
+	for _, holder := range c.cfg.Catalog.Holders() {
+		f := holderFacts{Holder: holder, host: -1, gone: true}
+		if info, ok := infos[holder.Host]; ok {
+			c.judge(&f, v, info)
+		}
+		v.holders = append(v.holders, f)
+	}
+	return v
+}
+
+// judge fills in how a holder of a known host stands.
+func (c *Coordinator) judge(f *holderFacts, v *view, info HostInfo) {
+	f.host = v.index[info.Name]
+	last := c.started
+	if h := c.hosts[info.Name]; h != nil {
+		if l := h.locations[f.Location]; l != nil {
+			last = l.left
+			if l.listed {
+				last = h.seen
+				f.live = v.now.Sub(h.seen) <= c.hostTimeout()
+			}
+			f.reported = l.reported
+			f.open = f.live && l.open(info)
+			f.room = l.room
+		}
+	}
+	f.gone = !f.live && v.now.Sub(last) > c.repairAfter() && !v.now.Before(info.MaintenanceUntil)
+}
+
+func (l *location) open(info HostInfo) bool {
+	return l.listed && !l.info.NoNew && !l.info.Draining && !info.Cordoned && !info.Draining
+}
+
+// hostRoom is what placement sees of a host: its locations together.
+func (c *Coordinator) hostRoom(now time.Time, info HostInfo) placement.Host {
+	p := placement.Host{Name: info.Name, Domain: c.domain(info), Leaving: info.Draining}
+	h := c.hosts[info.Name]
+	if h == nil || !h.hello {
+		return p
+	}
+	live := now.Sub(h.seen) <= c.hostTimeout()
+	for _, l := range h.locations {
+		if !l.listed {
+			continue
+		}
+		p.Capacity += l.info.Capacity
+		p.Leaving = p.Leaving || l.info.Draining || l.info.Used > l.info.Capacity && l.info.Capacity > 0
+		if live && l.open(info) {
+			p.Open = true
+			p.Room += max(l.room, 0)
+			p.MaxFile = max(p.MaxFile, l.largest())
+		}
+	}
+	return p
+}
+
+// largest is the largest file that fits.
+func (l *location) largest() int64 {
+	if l.info.MaxFile > 0 {
+		return min(l.info.MaxFile, l.room)
+	}
+	return l.room
+}
+
+// domain is a host's failure domain, empty if it is one of its own.
+func (c *Coordinator) domain(info HostInfo) string {
+	if key := c.source.Spec.Spread; key != "" && key != "host" {
+		return info.Labels[key]
+	}
+	return ""
+}
+
+// domainOf tells failure domains of holders apart; holders of hosts that are gone have none.
+func (v *view) domainOf(id catalog.HolderID) (string, bool) {
+	f := &v.holders[id]
+	if f.host < 0 {
+		return "", false
+	}
+	if d := v.hosts[f.host].Domain; d != "" {
+		return "domain " + d, true
+	}
+	return "host " + string(f.Host), true
+}
+
+// spread counts the failure domains of these holders, those of one host and of gone ones left aside.
+func (v *view) spread(holders []catalog.HolderID, use func(*holderFacts) bool) int {
+	var seen [8]string
+	domains := seen[:0]
+	for _, id := range holders {
+		if d, ok := v.domainOf(id); ok && use(&v.holders[id]) && !slices.Contains(domains, d) {
+			domains = append(domains, d)
+		}
+	}
+	return len(domains)
+}
+
+func notGone(f *holderFacts) bool { return !f.gone }
+
+func orDefault(d *metav1.Duration, def time.Duration) time.Duration {
+	if d == nil || d.Duration <= 0 {
+		return def
+	}
+	return d.Duration
+}

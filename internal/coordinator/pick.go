@@ -1,0 +1,344 @@
+package coordinator
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	v1 "clusterbackup/api/v1"
+	"clusterbackup/internal/catalog"
+)
+
+// The bounds of one answer.
+const (
+	maxClaimFiles = 4096
+	soon          = 2 * time.Second
+)
+
+// Claim gives a location files to copy.
+func (c *Coordinator) Claim(ctx context.Context, from v1.HostName, req *Claim) (*ClaimAnswer, error) {
+	if req.Room < 0 || req.MaxFiles < 0 || req.MaxBytes < 0 {
+		return nil, fmt.Errorf("claim of %d bytes: %w", req.Room, ErrBadRequest)
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	h, l, err := c.meet(from, req.Source, req.Location)
+	if err != nil {
+		return nil, err
+	}
+	if l.room != req.Room {
+		l.room, c.stale = req.Room, true
+	}
+	info, _ := c.info(from)
+	if !l.open(info) {
+		return &ClaimAnswer{RetryAfter: c.pollInterval()}, nil
+	}
+	if !c.settled() || !l.reported {
+		return &ClaimAnswer{RetryAfter: soon}, nil
+	}
+	k := c.newPicker(h, l, req)
+	if err := c.cat.View(k.pick); err != nil {
+		return nil, fmt.Errorf("claim: %w", err)
+	}
+	return k.answer(), nil
+}
+
+// settled is false while a catalog that may have been lost waits for those who are there to say what they hold: until then
+// whatever seems to be missing may only be not told yet. It waits no longer than a host may be silent.
+func (c *Coordinator) settled() bool {
+	if !c.cat.Amnesic() || c.clock().Sub(c.started) > c.hostTimeout() {
+		return true
+	}
+	return len(c.waitingFor()) == 0
+}
+
+// picker chooses the files of one claim.
+type picker struct {
+	c      *Coordinator
+	h      *host
+	l      *location
+	req    *Claim
+	p      *plan
+	at     int
+	id     catalog.HolderID
+	known  bool
+	room   int64
+	files  int
+	bytes  int64
+	claims []*claim
+	given  []Claimed
+	err    error
+	tx     *catalog.Tx
+}
+
+func (c *Coordinator) newPicker(h *host, l *location, req *Claim) *picker {
+	k := &picker{c: c, h: h, l: l, req: req, p: c.planned(), room: min(l.room, l.largest()), bytes: req.MaxBytes}
+	k.at = k.p.view.index[h.name]
+	k.id, k.known = c.cat.HolderID(catalog.Holder{Host: h.name, Location: req.Location})
+	k.files = min(req.MaxFiles, maxClaimFiles)
+	if k.bytes == 0 {
+		k.bytes = req.Room
+	}
+	return k
+}
+
+// pick goes through what there is, what matters most first.
+func (k *picker) pick(tx *catalog.Tx) error {
+	k.tx = tx
+	for _, step := range []func(){k.renew, k.rocks, k.sand, k.relief, k.extra} {
+		if step(); k.err != nil {
+			return k.err
+		}
+	}
+	return nil
+}
+
+// fits tells whether the answer may take one more file of that size.
+func (k *picker) fits(size int64) bool {
+	return k.files > 0 && size <= k.room && (size <= k.bytes || len(k.given) == 0)
+}
+
+func (k *picker) full() bool { return k.files <= 0 || k.bytes <= 0 && len(k.given) > 0 }
+
+// most is the size of the largest file that the answer may take.
+func (k *picker) most() int64 {
+	if len(k.given) == 0 {
+		return k.room
+	}
+	return min(k.room, k.bytes)
+}
+
+// free tells whether the host may be given the file: it has no claim on it and did not fail at it just now.
+func (k *picker) free(key catalog.Key) bool {
+	return k.c.claims.of(key, k.h.name) == nil && !k.c.refusals.refused(key, k.h.name, k.p.view.now)
+}
+
+// give gives one file.
+func (k *picker) give(m catalog.Member, extra bool) bool {
+	e, err := k.tx.Get(m.Key)
+	if err != nil || e == nil || !e.Live() {
+		k.err = err
+		return false
+	}
+	path, err := k.tx.Path(m.Key)
+	if err != nil {
+		k.err = err
+		return false
+	}
+	held := k.known && e.Replica(k.id) != nil
+	k.given = append(k.given, Claimed{Path: path, Gen: k.tx.Generation(e), Size: e.Size, ModTime: e.ModTime, Mode: e.Mode, Held: held, Extra: extra})
+	n := &claim{key: m.Key, path: path, host: k.h.name, location: k.req.Location, size: e.Size, until: k.p.view.now.Add(lease), class: e.Class()}
+	k.c.claims.add(n)
+	k.room -= e.Size
+	k.bytes -= e.Size
+	k.l.room -= e.Size
+	k.files--
+	return true
+}
+
+// renew gives what the location has an outdated replica of.
+func (k *picker) renew() {
+	if !k.known {
+		return
+	}
+	for _, class := range k.c.cat.Classes() {
+		if k.full() {
+			return
+		}
+		if !slices.Contains(class.Other, k.id) || k.p.view.covers(&class, k.id) {
+			continue
+		}
+		lack, _ := k.p.view.lacks(&class)
+		if lack > 0 {
+			k.members(class.ID, func(m catalog.Member) bool { return k.others(m.Key) < lack && k.give(m, false) })
+		}
+	}
+}
+
+// others counts the claims on a file by hosts that hold no replica of it yet.
+func (k *picker) others(key catalog.Key) int { return len(k.c.claims.byKey[key]) }
+
+// members offers the files of a class, the largest that fits first, as long as the answer is not full.
+func (k *picker) members(class uint32, take func(catalog.Member) bool) {
+	k.tx.Members(class, k.most(), catalog.Member{}, func(m catalog.Member) bool {
+		if k.fits(m.Size) && k.free(m.Key) {
+			take(m)
+		}
+		return !k.full() && k.err == nil
+	})
+}
+
+// rocks gives the large files that are planned for the host.
+func (k *picker) rocks() {
+	if k.full() {
+		return
+	}
+	for _, r := range k.p.Rocks(k.at, k.files, k.bytes) {
+		m := k.p.keys[r]
+		if !k.fits(m.Size) || !k.free(m.Key) || !k.give(m, false) {
+			k.c.stale = true // it was booked, and not given
+		}
+	}
+}
+
+// maxTries is how many files of a group the plan may deny before the next group is looked at.
+const maxTries = 8
+
+// sand gives the rest of what is missing, as the plan has it.
+func (k *picker) sand() {
+	for _, g := range k.p.Order(k.at) {
+		if k.full() || k.err != nil {
+			return
+		}
+		tries := 0
+		k.c.eachMember(k.tx, k.p, g, k.most(), func(m catalog.Member) bool {
+			switch {
+			case k.p.rocks[m.Key] || !k.fits(m.Size) || !k.free(m.Key):
+			case !k.p.Take(k.at, g, m.Size):
+				tries++
+			default:
+				k.give(m, false)
+			}
+			return tries < maxTries && !k.full() && k.err == nil
+		})
+	}
+}
+
+// relief gives what is to be copied here so that another host can drop it.
+func (k *picker) relief() {
+	for _, r := range k.c.reliefs.waiting(k.h.name) {
+		if k.full() || k.err != nil {
+			return
+		}
+		if k.fits(r.size) && k.free(r.key) {
+			k.give(catalog.Member{Key: r.key, Size: r.size}, false)
+		}
+	}
+}
+
+// extra gives files that have enough replicas, up to max, as long as nothing misses its place.
+func (k *picker) extra() {
+	if !k.req.Extra || k.p.Short() > 0 {
+		return
+	}
+	v := k.p.view
+	for _, class := range k.c.cat.Classes() {
+		if k.full() || k.err != nil {
+			return
+		}
+		taken := v.taken(&class)
+		left := v.missing(taken, v.max)
+		if lack, _ := v.lacks(&class); lack > 0 || left <= 0 || slices.Contains(taken, k.at) || v.missing(append(slices.Clone(taken), k.at), v.max) == left {
+			continue
+		}
+		k.members(class.ID, func(m catalog.Member) bool { return k.others(m.Key) < left && k.give(m, true) })
+	}
+}
+
+func (k *picker) answer() *ClaimAnswer {
+	a := &ClaimAnswer{Files: k.given, Lease: lease, RetryAfter: soon}
+	if len(k.given) > 0 {
+		return a
+	}
+	if a.Wanted = k.p.Wanted(k.at); a.Wanted > 0 {
+		k.c.displace(k.p)
+	}
+	if k.p.need == 0 {
+		a.RetryAfter = k.c.pollInterval()
+	}
+	return a
+}
+
+// Renew prolongs claims.
+func (c *Coordinator) Renew(ctx context.Context, from v1.HostName, req *Renew) (*RenewAnswer, error) {
+	keys, err := c.find(req.Files)
+	if err != nil {
+		return nil, fmt.Errorf("renew: %w", err)
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if _, _, err := c.meet(from, req.Source, req.Location); err != nil {
+		return nil, err
+	}
+	a := &RenewAnswer{}
+	for i, path := range req.Files {
+		n := c.claims.of(keys[i], from)
+		if n == nil || n.location != req.Location {
+			a.Lost = append(a.Lost, path)
+			continue
+		}
+		n.until = c.clock().Add(lease)
+	}
+	return a, nil
+}
+
+// find looks the keys of paths up; "" for those that are not known.
+func (c *Coordinator) find(paths []v1.RelPath) (keys []catalog.Key, err error) {
+	keys = make([]catalog.Key, len(paths))
+	err = c.cat.View(func(tx *catalog.Tx) error {
+		for i, path := range paths {
+			key, e, err := tx.Find(path)
+			if err != nil {
+				return err
+			}
+			if e != nil {
+				keys[i] = key
+			}
+		}
+		return nil
+	})
+	return keys, err
+}
+
+// Release gives claims back.
+func (c *Coordinator) Release(ctx context.Context, from v1.HostName, req *Release) (*ReleaseAnswer, error) {
+	paths := make([]v1.RelPath, len(req.Files))
+	for i := range req.Files {
+		paths[i] = req.Files[i].Path
+	}
+	keys, err := c.find(paths)
+	if err != nil {
+		return nil, fmt.Errorf("release: %w", err)
+	}
+	look, err := c.release(from, req, keys)
+	if err != nil {
+		return nil, err
+	}
+	for _, path := range look {
+		if err := c.observe(ctx, path); err != nil {
+			c.log.V(1).Info("cannot look at a file that a holder found changed", "path", path, "reason", err.Error())
+		}
+	}
+	return &ReleaseAnswer{}, nil
+}
+
+// release takes the claims away and says which paths to look at again.
+func (c *Coordinator) release(from v1.HostName, req *Release, keys []catalog.Key) (look []v1.RelPath, err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if _, _, err := c.meet(from, req.Source, req.Location); err != nil {
+		return nil, err
+	}
+	now := c.clock()
+	for i, f := range req.Files {
+		if keys[i] == "" {
+			continue
+		}
+		if n := c.claims.of(keys[i], from); n != nil && n.location == req.Location {
+			c.claims.remove(keys[i], from)
+			c.stale = true
+		}
+		switch f.Reason {
+		case ReasonVanished, ReasonChanged:
+			look = append(look, f.Path)
+			c.refusals.add(keys[i], from, now, 5*time.Second)
+		case ReasonFailed:
+			c.refusals.fail(keys[i], from, now)
+			c.problems.add(v1.Problem{Path: quote(f.Path), Reason: "CopyFailed", Message: clip(f.Message), Host: from})
+		case ReasonNoRoom:
+			c.refusals.add(keys[i], from, now, time.Minute)
+		}
+	}
+	return look, nil
+}

@@ -1,0 +1,121 @@
+package coordinator
+
+import (
+	"fmt"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	v1 "clusterbackup/api/v1"
+	"clusterbackup/internal/catalog"
+)
+
+// refusals remember which host could not copy which file, so that it is not given to it again at once and the others come
+// to their turn. They are in memory, and bounded.
+type refusals struct {
+	until map[refusalKey]refusal
+}
+
+type refusalKey struct {
+	key  catalog.Key
+	host v1.HostName
+}
+
+type refusal struct {
+	until time.Time
+	pause time.Duration
+}
+
+const (
+	maxRefusals = 20000
+	firstPause  = 30 * time.Second
+	longPause   = time.Hour
+)
+
+func (r *refusals) refused(key catalog.Key, host v1.HostName, now time.Time) bool {
+	x, ok := r.until[refusalKey{key, host}]
+	return ok && now.Before(x.until)
+}
+
+// add keeps the file from the host for a time.
+func (r *refusals) add(key catalog.Key, host v1.HostName, now time.Time, pause time.Duration) {
+	if r.until == nil {
+		r.until = make(map[refusalKey]refusal)
+	}
+	if len(r.until) >= maxRefusals {
+		r.expire(now)
+	}
+	if len(r.until) < maxRefusals {
+		r.until[refusalKey{key, host}] = refusal{until: now.Add(pause), pause: pause}
+	}
+}
+
+// fail is add with a pause that doubles each time.
+func (r *refusals) fail(key catalog.Key, host v1.HostName, now time.Time) {
+	pause := firstPause
+	if x, ok := r.until[refusalKey{key, host}]; ok {
+		pause = min(max(2*x.pause, firstPause), longPause)
+	}
+	r.add(key, host, now, pause)
+}
+
+func (r *refusals) clear(key catalog.Key, host v1.HostName) { delete(r.until, refusalKey{key, host}) }
+
+// expire forgets those that are over for so long that the next failure is a new matter.
+func (r *refusals) expire(now time.Time) (ended bool) {
+	for k, x := range r.until {
+		ended = ended || now.After(x.until)
+		if now.Sub(x.until) > x.pause {
+			delete(r.until, k)
+		}
+	}
+	return ended
+}
+
+// problems are what people should know of single files: the first hundred, and how many there are.
+type problems struct {
+	byKey map[string]v1.Problem
+	more  int64
+}
+
+const maxProblems = 100
+
+func problemKey(path string, host v1.HostName) string { return string(host) + "\x00" + path }
+
+func (p *problems) add(n v1.Problem) {
+	if p.byKey == nil {
+		p.byKey = make(map[string]v1.Problem)
+	}
+	key := problemKey(n.Path, n.Host)
+	if _, known := p.byKey[key]; !known && len(p.byKey) >= maxProblems {
+		p.more++
+		return
+	}
+	p.byKey[key] = n
+}
+
+func (p *problems) clear(path v1.RelPath, host v1.HostName) {
+	if len(p.byKey) == 0 {
+		p.more = 0
+		return
+	}
+	delete(p.byKey, problemKey(quote(path), host))
+}
+
+// quote is the path as it is shown.
+func quote(path v1.RelPath) string {
+	s := string(path)
+	if utf8.ValidString(s) && !strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r == 0x7f }) {
+		return s
+	}
+	return fmt.Sprintf("%q", s)
+}
+
+// clip bounds what a peer says.
+func clip(s string) string {
+	const most = 300
+	if len(s) > most {
+		s = s[:most] + "…"
+	}
+	return strings.ToValidUTF8(s, "?")
+}

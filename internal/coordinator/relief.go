@@ -1,0 +1,306 @@
+package coordinator
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	v1 "clusterbackup/api/v1"
+	"clusterbackup/internal/catalog"
+	"clusterbackup/internal/placement"
+)
+
+// wish is what a location wants to be rid of.
+type wish struct {
+	bytes int64
+	why   string
+	until time.Time
+}
+
+// relief is one file that is copied to a host so that another may drop it: its desired count is one higher for a while.
+// Reliefs are in memory: a host that still wants it asks again.
+type relief struct {
+	key   catalog.Key
+	size  int64
+	from  catalog.HolderID
+	host  v1.HostName // from's
+	to    v1.HostName
+	until time.Time
+	done  bool
+}
+
+type reliefs struct {
+	byKey map[catalog.Key]*relief
+	// next is when moves may be planned again, after they were or could not be.
+	next time.Time
+}
+
+const (
+	reliefTime  = 10 * time.Minute
+	reliefPause = 5 * time.Second
+	maxReliefs  = 4096 // files under way at once
+	maxMovable  = 512  // files looked at for one plan of moves
+	moveDepth   = 4
+	moveSteps   = 4000
+	wishTime    = 5 * time.Minute
+)
+
+// toward tells whether a host is to copy for somebody's relief.
+func (rs *reliefs) toward(host v1.HostName) bool {
+	for _, r := range rs.byKey {
+		if r.to == host && !r.done {
+			return true
+		}
+	}
+	return false
+}
+
+// waiting lists what a host is to copy, the largest first.
+func (rs *reliefs) waiting(host v1.HostName) (list []*relief) {
+	for _, r := range rs.byKey {
+		if r.to == host && !r.done {
+			list = append(list, r)
+		}
+	}
+	slices.SortFunc(list, func(a, b *relief) int {
+		return larger(catalog.Member{Key: a.key, Size: a.size}, catalog.Member{Key: b.key, Size: b.size})
+	})
+	return list
+}
+
+// pending is how many bytes of a host's room are promised.
+func (rs *reliefs) pending(host v1.HostName) (bytes int64) {
+	for _, r := range rs.byKey {
+		if r.to == host && !r.done {
+			bytes += r.size
+		}
+	}
+	return bytes
+}
+
+// done tells whether something was copied so that a host may drop it.
+func (rs *reliefs) done(host v1.HostName) bool {
+	for _, r := range rs.byKey {
+		if r.host == host && r.done {
+			return true
+		}
+	}
+	return false
+}
+
+// arrived takes note of a copy.
+func (rs *reliefs) arrived(key catalog.Key, at v1.HostName) {
+	if r := rs.byKey[key]; r != nil && r.host != at {
+		r.done = true
+		r.until = r.until.Add(reliefTime)
+	}
+}
+
+// split gives the files that were copied for a host's relief, and those whose surplus is for another's.
+func (rs *reliefs) split(host v1.HostName) (own, others map[catalog.Key]bool) {
+	own, others = make(map[catalog.Key]bool), make(map[catalog.Key]bool)
+	for key, r := range rs.byKey {
+		switch {
+		case r.host != host:
+			others[key] = true
+		case r.done:
+			own[key] = true
+		}
+	}
+	return own, others
+}
+
+// of sums up what is under way for a holder.
+func (rs *reliefs) of(id catalog.HolderID) (files int, bytes int64) {
+	for _, r := range rs.byKey {
+		if r.from == id {
+			files++
+			bytes += r.size
+		}
+	}
+	return files, bytes
+}
+
+func (rs *reliefs) remove(key catalog.Key) { delete(rs.byKey, key) }
+
+func (rs *reliefs) add(r *relief) bool {
+	if rs.byKey == nil {
+		rs.byKey = make(map[catalog.Key]*relief)
+	}
+	if _, ok := rs.byKey[r.key]; ok || len(rs.byKey) >= maxReliefs {
+		return false
+	}
+	rs.byKey[r.key] = r
+	return true
+}
+
+func (rs *reliefs) expire(now time.Time) (did bool) {
+	for key, r := range rs.byKey {
+		if now.After(r.until) {
+			delete(rs.byKey, key)
+			did = true
+		}
+	}
+	return did
+}
+
+// Relieve takes a location's wish to be rid of bytes and plans what is copied elsewhere for it.
+func (c *Coordinator) Relieve(ctx context.Context, from v1.HostName, req *Relieve) (*RelieveAnswer, error) {
+	if _, err := needOf(req.Reason); err != nil || req.Bytes < 0 {
+		return nil, fmt.Errorf("relieve for %q: %w", req.Reason, ErrBadRequest)
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	h, l, err := c.meet(from, req.Source, req.Location)
+	if err != nil {
+		return nil, err
+	}
+	now := c.clock()
+	l.wish = wish{bytes: req.Bytes, why: req.Reason, until: now.Add(wishTime)}
+	id, known := c.cat.HolderID(catalog.Holder{Host: from, Location: req.Location})
+	if !known || req.Bytes == 0 {
+		return &RelieveAnswer{RetryAfter: c.pollInterval()}, nil
+	}
+	a := &RelieveAnswer{RetryAfter: reliefPause}
+	a.Files, a.Accepted = c.reliefs.of(id)
+	if a.Accepted < req.Bytes {
+		a.Why, err = c.relieve(h, id, req.Bytes-a.Accepted)
+		if err != nil {
+			return nil, fmt.Errorf("relieve: %w", err)
+		}
+		a.Files, a.Accepted = c.reliefs.of(id)
+	}
+	if a.Accepted == 0 {
+		a.RetryAfter = c.pollInterval()
+	}
+	return a, nil
+}
+
+// relieve plans moves for that many more bytes of a holder. The caller holds c.mu.
+func (c *Coordinator) relieve(h *host, id catalog.HolderID, bytes int64) (why string, err error) {
+	if c.cat.Amnesic() {
+		return string(placement.IsAmnesic), nil
+	}
+	p := c.planned()
+	at, ok := p.view.index[h.name]
+	if !ok {
+		return "host is not in the cluster", nil
+	}
+	var surplus int64
+	var movable []placement.File
+	var keys []catalog.Member
+	err = c.cat.View(func(tx *catalog.Tx) error {
+		for _, class := range c.cat.Classes() {
+			if !slices.Contains(class.Confirmed, id) {
+				continue
+			}
+			if p.view.mayLetGo(&class, id, placement.Starved) {
+				surplus += class.Bytes // can be dropped as it is
+				continue
+			}
+			c.movable(tx, p, &class, bytes, func(m catalog.Member, hosts []int) {
+				movable = append(movable, placement.File{Size: m.Size, Holders: hosts})
+				keys = append(keys, m)
+			})
+		}
+		return nil
+	})
+	if err != nil || surplus >= bytes {
+		return "", err
+	}
+	moves, freed := placement.Relieve(c.spare(p), at, bytes-surplus, movable)
+	for _, m := range moves {
+		c.move(p.view, keys[m.File], id, p.view.hosts[m.To].Name)
+	}
+	if freed < bytes-surplus {
+		why = "the other hosts have no room for more of it"
+	}
+	return why, nil
+}
+
+// spare is the hosts with the room that is left when all that is missing has its place.
+func (c *Coordinator) spare(p *plan) []placement.Host {
+	hosts := slices.Clone(p.view.hosts)
+	for i := range hosts {
+		hosts[i].Room -= c.reliefs.pending(hosts[i].Name) + p.meant(i)
+	}
+	return hosts
+}
+
+// movable offers files of a class that could be copied elsewhere: those of about the wanted size and the ones below.
+func (c *Coordinator) movable(tx *catalog.Tx, p *plan, class *catalog.Class, size int64, offer func(catalog.Member, []int)) {
+	v := p.view
+	lack, _ := v.lacks(class)
+	taken := v.taken(class)
+	if lack > 0 {
+		return
+	}
+	take := func(m catalog.Member) {
+		if c.reliefs.byKey[m.Key] == nil && len(c.claims.byKey[m.Key]) == 0 && m.Size > 0 {
+			offer(m, taken)
+		}
+	}
+	if m, ok := tx.SmallestAbove(class.ID, size); ok {
+		take(m)
+	}
+	n := 0
+	tx.Members(class.ID, size, catalog.Member{}, func(m catalog.Member) bool {
+		take(m)
+		n++
+		return n < maxMovable
+	})
+}
+
+// move has a file copied to a host, so that a holder may drop it.
+func (c *Coordinator) move(v *view, m catalog.Member, from catalog.HolderID, to v1.HostName) {
+	if c.reliefs.add(&relief{key: m.Key, size: m.Size, from: from, host: v.holders[from].Host, to: to, until: v.now.Add(reliefTime)}) {
+		c.stale = true
+	}
+}
+
+// displace plans moves after which files that find no room have a place. The caller holds c.mu.
+func (c *Coordinator) displace(p *plan) {
+	v := p.view
+	if v.now.Before(c.reliefs.next) || c.cat.Amnesic() || p.Short() <= 0 {
+		return
+	}
+	c.reliefs.next = v.now.Add(reliefPause)
+	var missing, movable []placement.File
+	var keys []catalog.Member
+	var holders [][]catalog.HolderID
+	_ = c.cat.View(func(tx *catalog.Tx) error {
+		var largest int64
+		for g := range p.groups {
+			n := 0
+			c.eachMember(tx, p, g, unbounded, func(m catalog.Member) bool {
+				missing = append(missing, placement.File{Size: m.Size, Holders: p.groups[g].hosts, Missing: p.groups[g].missing})
+				largest = max(largest, m.Size)
+				n++
+				return n < maxRocks
+			})
+		}
+		for _, class := range c.cat.Classes() {
+			if len(movable) >= 4*maxMovable {
+				break
+			}
+			c.movable(tx, p, &class, largest, func(m catalog.Member, hosts []int) {
+				movable = append(movable, placement.File{Size: m.Size, Holders: hosts})
+				keys = append(keys, m)
+				holders = append(holders, class.Confirmed)
+			})
+		}
+		return nil
+	})
+	hosts := slices.Clone(v.hosts)
+	for i := range hosts {
+		hosts[i].Room -= c.reliefs.pending(hosts[i].Name)
+	}
+	for _, m := range placement.Displace(hosts, missing, movable, moveDepth, moveSteps) {
+		for _, id := range holders[m.File] {
+			if v.holders[id].host == m.From {
+				c.move(v, keys[m.File], id, v.hosts[m.To].Name)
+			}
+		}
+	}
+}

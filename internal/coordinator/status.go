@@ -1,0 +1,168 @@
+package coordinator
+
+import (
+	"cmp"
+	"slices"
+	"time"
+
+	v1 "clusterbackup/api/v1"
+	"clusterbackup/internal/catalog"
+	"clusterbackup/internal/placement"
+)
+
+// Status is the source's state as counted; it costs nothing.
+type Status struct {
+	// Files and Bytes are of regular files.
+	Files, Bytes int64
+	// ReplicaFiles and ReplicaBytes count files by their number of confirmed current replicas on hosts that are not lost; the last entry is "8 and more".
+	ReplicaFiles, ReplicaBytes [9]int64
+	// Underserved: fewer than minReplicas; Overserved: more than maxReplicas.
+	Underserved, Overserved           int64
+	UnderservedBytes, OverservedBytes int64
+	// Claimed is how many copies are under way.
+	Claimed int64
+	// Placeable is false when the desired replicas do not fit; PlaceableMessage says why and what to do.
+	Placeable        bool
+	PlaceableMessage string
+	// Amnesic: no drop is granted until the hosts in WaitingFor have reported.
+	Amnesic    bool
+	WaitingFor []v1.HostName
+	// Held deletions wait for approval.
+	HeldDeletions int64
+	// HeldWhy is why (catalog.HeldMany, …); empty: nothing is held.
+	HeldWhy string
+	// Problems are the first hundred, ProblemCount is of all.
+	Problems     []v1.Problem
+	ProblemCount int64
+	// Hosts heard of since this coordinator started.
+	Hosts []HostState
+}
+
+// HostState is how the coordinator sees one host.
+type HostState struct {
+	Name     v1.HostName
+	LastSeen time.Time
+	Live     bool
+	Lost     bool
+	// Replicas and Bytes are confirmed current ones.
+	Replicas, Bytes int64
+}
+
+// Status tells how the source stands.
+func (c *Coordinator) Status() Status {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	v := c.look()
+	s := Status{Claimed: c.claims.total, Amnesic: v.amnesic, HeldDeletions: c.cat.Held().Files, HeldWhy: c.cat.Held().Why, Placeable: true}
+	if v.amnesic {
+		s.WaitingFor = c.waitingFor()
+	}
+	holding := make([]sum, len(v.hosts))
+	for _, class := range c.cat.Classes() {
+		s.count(v, &class, holding)
+	}
+	s.PlaceableMessage = c.feasible(v, holding)
+	s.Placeable = s.PlaceableMessage == ""
+	for _, p := range c.problems.byKey {
+		s.Problems = append(s.Problems, p)
+	}
+	slices.SortFunc(s.Problems, func(a, b v1.Problem) int { return cmp.Or(cmp.Compare(a.Path, b.Path), cmp.Compare(a.Host, b.Host)) })
+	s.ProblemCount = int64(len(s.Problems)) + c.problems.more
+	for i := range v.hosts {
+		s.Hosts = append(s.Hosts, c.hostState(v, i, holding[i]))
+	}
+	return s
+}
+
+// count adds one class.
+func (s *Status) count(v *view, class *catalog.Class, holding []sum) {
+	n := v.spread(class.Confirmed, notGone)
+	s.Files += class.Files
+	s.Bytes += class.Bytes
+	at := min(n, len(s.ReplicaFiles)-1)
+	s.ReplicaFiles[at] += class.Files
+	s.ReplicaBytes[at] += class.Bytes
+	switch {
+	case n < v.min:
+		s.Underserved += class.Files
+		s.UnderservedBytes += class.Bytes
+	case v.over(class):
+		s.Overserved += class.Files
+		s.OverservedBytes += class.Bytes
+	}
+	for _, id := range class.Confirmed {
+		if h := v.holders[id].host; h >= 0 {
+			holding[h].files += class.Files
+			holding[h].bytes += class.Bytes
+		}
+	}
+}
+
+// over tells whether a class's files have more replicas than they should, those in one failure domain counted one by one.
+func (v *view) over(class *catalog.Class) bool {
+	n := 0
+	for _, id := range class.Confirmed {
+		if f := &v.holders[id]; !f.gone && f.host >= 0 {
+			n++
+		}
+	}
+	return n > v.max
+}
+
+func (c *Coordinator) hostState(v *view, i int, held sum) HostState {
+	s := HostState{Name: v.hosts[i].Name, Replicas: held.files, Bytes: held.bytes, Lost: c.lost[v.hosts[i].Name]}
+	if h := c.hosts[s.Name]; h != nil {
+		s.LastSeen = h.seen
+		s.Live = v.now.Sub(h.seen) <= c.hostTimeout()
+	}
+	return s
+}
+
+// feasible says why the desired replicas don't fit, and what to do; empty if they do, or if that can't be told. Room is
+// what hosts said last, also those that are silent for a while.
+func (c *Coordinator) feasible(v *view, holding []sum) string {
+	files, bytes := c.cat.Total()
+	if files == 0 {
+		return ""
+	}
+	hosts := slices.Clone(v.hosts)
+	known := 0
+	for i := range hosts {
+		h := c.hosts[hosts[i].Name]
+		if h == nil || !h.hello || c.lost[hosts[i].Name] {
+			continue
+		}
+		known++
+		info, _ := c.info(h.name)
+		hosts[i].Room, hosts[i].MaxFile, hosts[i].Open = holding[i].bytes, 0, false
+		for _, l := range h.locations {
+			if !info.Draining && !l.info.Draining {
+				hosts[i].Open = true
+				hosts[i].Room += max(l.room, 0)
+			}
+		}
+	}
+	if known == 0 {
+		return "no host with backup space has reported yet"
+	}
+	verdict := placement.Feasible(hosts, c.demands(files, bytes), v.min)
+	if verdict.Fit == placement.Unfit {
+		return verdict.Message
+	}
+	return ""
+}
+
+// demands is the files for feasibility: all of them, told apart by the size of the largest where it is known.
+func (c *Coordinator) demands(files, bytes int64) []placement.Demand {
+	d := placement.Demand{Files: files, Bytes: bytes}
+	_ = c.cat.View(func(tx *catalog.Tx) error {
+		for _, class := range c.cat.Classes() {
+			tx.Members(class.ID, unbounded, catalog.Member{}, func(m catalog.Member) bool {
+				d.Largest = max(d.Largest, m.Size)
+				return false
+			})
+		}
+		return nil
+	})
+	return []placement.Demand{d}
+}
