@@ -30,6 +30,9 @@ func TestMain(m *testing.M) {
 	if len(os.Args) > 1 && os.Args[1] == "rsh" {
 		os.Exit(rsh(os.Args[2:]))
 	}
+	if len(os.Args) > 1 && os.Args[1] == "pull" {
+		os.Exit(pullForever(os.Args[2:]))
+	}
 	goleak.VerifyTestMain(m)
 }
 
@@ -51,6 +54,18 @@ func rsh(args []string) int {
 		fmt.Fprintln(os.Stderr, err)
 	}
 	return rsync.ExitCode(err)
+}
+
+// pullForever is a holder that copies slowly: argv is SELF ADDR DEST FILE.
+func pullForever(args []string) int {
+	tool, err := rsync.Find(context.Background())
+	if err == nil {
+		p := rsync.Pull{Tool: tool, Shell: []string{args[0], "rsh", args[1], rsync.KindSource, "photos"}, Host: "mini", Dest: args[2],
+			Files: []v1.RelPath{v1.RelPath(args[3])}, BandwidthLimit: 1 << 20}
+		_, err = p.Run(context.Background())
+	}
+	fmt.Fprintln(os.Stderr, err)
+	return 1
 }
 
 // server serves one folder as source "photos" over TLS on loopback.

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"os/exec"
 	"strings"
 	"testing"
 	"time"
@@ -280,4 +281,21 @@ func TestPullKeepsOwnerAndAttributes(t *testing.T) {
 	if value, err := xattr.Get(dst+"/f", "user.note"); err != nil || string(value) != "n" {
 		t.Errorf("attribute %q, %v", value, err)
 	}
+}
+
+// A holder that is killed leaves no rsync behind that goes on writing, nor does it keep the sender busy.
+func TestNothingOutlivesAKilledHolder(t *testing.T) {
+	src, dst := t.TempDir(), t.TempDir()
+	put(t, src+"/big", string(random(t, 16<<20)))
+	s := serve(t, src)
+	holder := exec.Command(self(t), "pull", self(t), s.addr, dst, "big")
+	must(t, holder.Start())
+	eventually(t, "bytes flow", func() bool {
+		info, err := os.Stat(dst + "/big")
+		return err == nil && info.Size() > 1<<20
+	})
+	must(t, holder.Process.Kill())
+	holder.Wait()
+	eventually(t, "all processes are gone", func() bool { return len(running(t, dst)) == 0 && len(running(t, s.addr)) == 0 })
+	s.ended(t, 1)
 }

@@ -15,10 +15,11 @@ import (
 
 // Shell is the rest of "cbd rsh" once Ask has said yes: it carries rsync's bytes both ways until the peer has sent its
 // last. The end of stdin is passed on as the end of our half of the connection. stdin's Close must end a Read of it (as of
-// Standard's does).
+// Standard's does). It ends, too, when the process that called Run does.
 func Shell(ctx context.Context, stdin io.ReadCloser, stdout io.Writer, conn net.Conn) error {
 	stop := context.AfterFunc(ctx, func() { conn.Close() })
 	defer stop()
+	defer watchRun(func() { conn.Close() })()
 	var sending sync.WaitGroup
 	sending.Go(func() {
 		if _, err := pump(conn, stdin); err == nil {

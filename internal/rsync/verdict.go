@@ -6,6 +6,8 @@ import (
 	"os"
 	"strconv"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // rsync doesn't pass on how its remote shell ended, so "cbd rsh" tells Run beside it: a pipe that rsync inherits and passes
@@ -33,12 +35,48 @@ func ExitCode(err error) int {
 			break
 		}
 	}
-	if fd, bad := strconv.Atoi(os.Getenv(verdictVariable)); bad == nil {
+	if fd, ok := verdictPipe(); ok {
 		pipe := os.NewFile(uintptr(fd), "verdict")
 		pipe.Write([]byte{code}) // unheard, Run goes by rsync's exit code
 		pipe.Close()
 	}
 	return 255
+}
+
+func verdictPipe() (fd int, ok bool) {
+	fd, err := strconv.Atoi(os.Getenv(verdictVariable))
+	return fd, err == nil
+}
+
+// watchRun calls gone when the process that called Run has ended, unless stop is called before: nobody listens at the
+// pipe's other end any more. rsync's receiving half, a process of its own, would go on without it.
+func watchRun(gone func()) (stop func()) {
+	fd, ok := verdictPipe()
+	if !ok {
+		return func() {}
+	}
+	wake, waker, err := os.Pipe()
+	if err != nil {
+		return func() {} // out of descriptors: what is watched for is rare, and costs only time
+	}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		ends := []unix.PollFd{{Fd: int32(fd)}, {Fd: int32(wake.Fd()), Events: unix.POLLIN}} // errors come unasked
+		for n := 0; n <= 0; {
+			if n, err = unix.Poll(ends, -1); err != nil && err != unix.EINTR {
+				return
+			}
+		}
+		if ends[0].Revents != 0 {
+			gone()
+		}
+	}()
+	return func() {
+		waker.Close()
+		<-done
+		wake.Close()
+	}
 }
 
 // readVerdict is the shell's error, nil if it told none. It waits for the shell to end, but not long.
