@@ -3,6 +3,7 @@ package transport
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -68,6 +69,11 @@ func (c *Client) Ping(ctx context.Context) error {
 	}
 }
 
+// busy reports whether exchanges are under way.
+func (c *Client) busy() bool {
+	return slices.ContainsFunc(c.links, (*link).busy)
+}
+
 func (c *Client) link() *link {
 	if len(c.links) == 1 {
 		return c.links[0]
@@ -101,6 +107,8 @@ func (c *Client) exchange(ctx context.Context, env *wire.Envelope, p *parcel) (*
 		k, err := cc.request(w, env, p)
 		if err == nil {
 			err = k.wait(w)
+		} else if errors.Is(err, errAgain) {
+			cc.link.leave(cc)
 		}
 		if err == nil {
 			return k, nil

@@ -181,15 +181,22 @@ func (k *call) giveUp(w *wait) error {
 func (k *call) cancel() {
 	cc := k.cc
 	cc.mu.Lock()
-	if cc.calls[k.id] != k || k.left {
+	if k.left {
 		cc.mu.Unlock()
 		return
 	}
 	k.left = true
-	if in := cc.ins[k.id]; in != nil {
+	in := cc.ins[k.id]
+	if in == nil {
+		in = k.in
+	}
+	if in != nil && in.stream() || cc.ins[k.id] != nil {
 		cc.forget(in)
-	} else if k.in != nil && k.in.stream() {
-		cc.forget(k.in)
+	}
+	if cc.calls[k.id] != k { // it has ended, but was not read to its end
+		cc.mu.Unlock()
+		cc.out.flush(false)
+		return
 	}
 	if k.up != nil {
 		cc.out.drop(k.up)

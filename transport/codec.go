@@ -28,11 +28,16 @@ const (
 	maxListElems        = math.MaxInt32
 )
 
-// modes are the CBOR modes; they are immutable and made once.
-var modes = sync.OnceValue(func() (m struct {
-	enc cbor.UserBufferEncMode
-	dec cbor.DecMode
-}) {
+// cborModes is how CBOR is written and read.
+type cborModes struct {
+	enc    cbor.UserBufferEncMode
+	dec    cbor.DecMode
+	arrays arrays
+}
+
+// modes are the CBOR modes; they are made once.
+var modes = sync.OnceValue(func() *cborModes {
+	m := &cborModes{}
 	var err error
 	m.enc, err = cbor.EncOptions{
 		BigIntConvert: cbor.BigIntConvertNone,
@@ -324,8 +329,14 @@ func decodeCBOR(it item, p reflect.Value) error {
 	if err := affordable(it, p.Type().Elem()); err != nil {
 		return err
 	}
+	t := p.Type().Elem()
 	if err := safely(func() error { return modes().dec.Unmarshal(it.body, p.Interface()) }); err != nil {
-		return fault(Decode, "decode %v: %w", p.Type().Elem(), err)
+		return fault(Decode, "decode %v: %w", t, err)
+	}
+	if modes().arrays.in(t) {
+		if _, err := exact(it.body, t); err != nil {
+			return fault(Decode, "decode %v: %w", t, err)
+		}
 	}
 	return nil
 }

@@ -274,7 +274,7 @@ func (c *conn) first(r *frameReader, h wire.Header) error {
 	}
 	if in.stream() {
 		if len(body) > 0 {
-			in.push(body, h.Flags&wire.Compressed != 0)
+			in.push(body)
 		}
 		if last {
 			in.end(io.EOF)
@@ -285,6 +285,7 @@ func (c *conn) first(r *frameReader, h wire.Header) error {
 	}
 	if env.Total > uint64(c.o.maxMessage) || len(body) > c.o.maxMessage {
 		c.unlockAndFlush(c.abandon(in))
+		c.side.tooLarge(in)
 		if last {
 			c.side.over(h.ID)
 		}
@@ -323,6 +324,7 @@ func (c *conn) more(r *frameReader, h wire.Header) error {
 		return c.moreStream(r, h, in)
 	case len(in.body)+int(h.Len) > c.o.maxMessage:
 		c.unlockAndFlush(c.abandon(in))
+		c.side.tooLarge(in)
 		return c.skip(r, h)
 	}
 	dst := in.grow(int(h.Len))
@@ -340,6 +342,8 @@ func (c *conn) more(r *frameReader, h wire.Header) error {
 	c.mu.Unlock()
 	if wanted {
 		c.side.arrived(in)
+	} else { // it was given up while this frame was read
+		c.side.over(h.ID)
 	}
 	return nil
 }
@@ -364,7 +368,7 @@ func (c *conn) moreStream(r *frameReader, h wire.Header, in *incoming) error {
 		if in.err != nil { // nobody reads on
 			c.discardLocked(int64(len(p)))
 		} else {
-			in.push(p, h.Flags&wire.Compressed != 0)
+			in.push(p)
 		}
 	}
 	if h.Flags&wire.Last != 0 {
@@ -391,8 +395,6 @@ func (c *conn) abandon(in *incoming) (kick bool) {
 	delete(c.ins, in.id)
 	kick = c.consumed(in)
 	in.body = nil
-	in.env.Total = 0
-	c.spawn(func() { c.side.tooLarge(in) })
 	return kick
 }
 
@@ -409,7 +411,7 @@ func (c *conn) forget(in *incoming) (kick bool) {
 	}
 	var n int64
 	for _, p := range in.chunks {
-		n += int64(len(p.data))
+		n += int64(len(p))
 	}
 	in.chunks = nil
 	in.end(fault(Canceled, "stream was given up"))

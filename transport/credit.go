@@ -63,7 +63,7 @@ func (c *conn) discard(n int64) bool {
 	if c.owed == 0 || c.owed < c.window/4 && c.balance >= c.window/4 {
 		return false
 	}
-	if c.window < maxWindow && c.balance < c.window/8 {
+	if c.window == int64(c.o.window) && c.balance < c.window/8 {
 		c.owed += c.window // under load, grow once
 		c.window *= 2
 	}

@@ -6,6 +6,7 @@ import (
 	"io"
 	"iter"
 	"reflect"
+	"runtime"
 
 	"clusterbackup/transport/internal/wire"
 )
@@ -29,6 +30,7 @@ type Datagram struct {
 	came     []wire.Field // that arrived
 	ctx      context.Context
 	err      error
+	unseen   bool // err is of Value, and nobody has asked for it
 	ok       bool
 	peer     Peer
 	detached bool
@@ -82,6 +84,7 @@ func (d *Datagram) take(k *call) {
 	d.peer = k.cc.peer
 	if k.in.stream() {
 		d.call = k
+		runtime.AddCleanup(d, (*call).cancel, k) // if nobody reads it
 	}
 }
 
@@ -120,15 +123,22 @@ func (d *Datagram) OK() bool {
 
 // Err is the error of the latest exchange, an *Error; or of what was read from
 // the datagram since: a value that can't be decoded, a stream that broke off.
-func (d *Datagram) Err() error { return d.err }
+func (d *Datagram) Err() error {
+	d.unseen = false
+	return d.err
+}
 
 // Set makes v the datagram's values: none, one, or several, which is the same
 // as one list. An io.Reader is sent as bytes while it is read; an iter.Seq[T] or
 // iter.Seq2[T, error] by element while it runs. Values must not change until they
-// are sent.
+// are sent. In a body, an error of Value that nobody asked Err for outlives Set: it
+// is the answer, so that a value that never arrived is not mistaken for nil.
 func (d *Datagram) Set(v ...any) {
-	d.set, d.decoded, d.err = true, true, nil
-	d.made = nil
+	d.finishCall()
+	d.set, d.decoded, d.made = true, true, nil
+	if !d.unseen {
+		d.err = nil
+	}
 	switch len(v) {
 	case 0:
 		d.value = nil
@@ -149,7 +159,7 @@ func (d *Datagram) Value() any {
 		v, err := d.decode()
 		d.value, d.decoded = v, true
 		if err != nil {
-			d.err = err
+			d.err, d.unseen = err, d.ex != nil
 		}
 	}
 	return d.value
@@ -322,7 +332,7 @@ func (d *Datagram) reader() io.Reader {
 		return brokenReader{mismatch(item{codec: d.in.codec}, reflect.TypeFor[[]byte]())}
 	case d.in.stream():
 		d.decoded = true
-		return &bytesReader{ctx: d.reading(), in: d.in}
+		return &bytesReader{ctx: d.reading(), in: d.in, d: d}
 	}
 	it, err := d.item()
 	if err != nil {
@@ -337,7 +347,7 @@ func (r brokenReader) Read([]byte) (int, error) { return 0, r.err }
 
 // Fail makes err the answer. An *Error or a Code crosses the wire with its code,
 // other errors with the code Failed and their message. nil takes it back.
-func (d *Datagram) Fail(err error) { d.err = err }
+func (d *Datagram) Fail(err error) { d.err, d.unseen = err, false }
 
 // Detach lets the body be left without a reply: it is sent by Reply, later and
 // from wherever. Until then the request counts as in flight.

@@ -2,6 +2,7 @@ package transport
 
 import (
 	"context"
+	"encoding/binary"
 	"io"
 	"slices"
 
@@ -21,16 +22,11 @@ type incoming struct {
 	done  bool   // complete; body belongs to whoever takes the message
 
 	// of a stream
-	chunks  []chunk
+	chunks  [][]byte
 	balance int64         // bytes the peer may still send
 	owed    int64         // bytes consumed that the peer was not told of
 	err     error         // how it ended: io.EOF or why not
 	ready   chan struct{} // holds a token when chunks or err changed
-}
-
-type chunk struct {
-	data   []byte
-	packed bool // compressed
 }
 
 func (in *incoming) stream() bool { return in.flags&wire.Stream != 0 }
@@ -53,17 +49,17 @@ func (in *incoming) grow(n int) []byte {
 
 // push adds what arrived of a stream. Small pieces share memory, so that what a
 // stream holds stays near what it was sent.
-func (in *incoming) push(p []byte, packed bool) {
-	if k := len(in.chunks); k > 0 && !packed && !in.chunks[k-1].packed {
-		if last := in.chunks[k-1].data; cap(last)-len(last) >= len(p) {
-			in.chunks[k-1].data = append(last, p...)
+func (in *incoming) push(p []byte) {
+	if k := len(in.chunks); k > 0 {
+		if last := in.chunks[k-1]; cap(last)-len(last) >= len(p) {
+			in.chunks[k-1] = append(last, p...)
 			return
 		}
 	}
-	if len(p) < 1<<10 && !packed {
+	if len(p) < 1<<10 {
 		p = append(make([]byte, 0, 2<<10), p...)
 	}
-	in.chunks = append(in.chunks, chunk{p, packed})
+	in.chunks = append(in.chunks, p)
 }
 
 // end says how a stream ended.
@@ -88,15 +84,12 @@ func (in *incoming) next(ctx context.Context) ([]byte, error) {
 		if len(in.chunks) > 0 {
 			p := in.chunks[0]
 			in.chunks = in.chunks[1:]
-			kick := in.c.consumedStream(in, int64(len(p.data)))
+			kick := in.c.consumedStream(in, int64(len(p)))
 			in.c.mu.Unlock()
 			if kick {
 				in.c.out.flush(true)
 			}
-			if p.packed {
-				return unpack(p.data, wire.MaxPayload)
-			}
-			return p.data, nil
+			return p, nil
 		}
 		err := in.err
 		in.c.mu.Unlock()
@@ -111,10 +104,11 @@ func (in *incoming) next(ctx context.Context) ([]byte, error) {
 	}
 }
 
-// items yields a stream's elements.
+// items yields a stream's elements. They share memory with nothing that is
+// written later.
 func (in *incoming) items(ctx context.Context, yield func(item) bool) error {
 	it := item{codec: in.codec &^ codecStream, typ: in.env.Type, limit: in.c.o.maxMessage}
-	var rest []byte
+	var rest []byte // begins with an element that is not whole yet
 	for {
 		p, err := in.next(ctx)
 		if err == io.EOF && len(rest) > 0 {
@@ -126,27 +120,46 @@ func (in *incoming) items(ctx context.Context, yield func(item) bool) error {
 		if rest = append(rest, p...); len(rest) == len(p) {
 			rest = p
 		}
-		for len(rest) > 0 {
-			e, r, err := cutCounted(rest)
+		whole := false
+		for {
+			var ok bool
+			it.body, rest, ok, err = cutElement(rest, it.limit)
 			if err != nil {
+				return err
+			}
+			if !ok {
 				break
 			}
-			rest, it.body = r, e
-			if !yield(it) {
+			if whole = true; !yield(it) {
 				return nil
 			}
 		}
-		if len(rest) > in.c.o.maxMessage {
-			return fault(TooLarge, "read stream: an element is larger than MaxMessage (%d bytes)", in.c.o.maxMessage)
+		if whole {
+			rest = slices.Clone(rest)
 		}
-		rest = slices.Clip(rest)
 	}
+}
+
+// cutElement takes an element off the front of b, if it is there whole.
+func cutElement(b []byte, limit int) (e, rest []byte, ok bool, err error) {
+	n, k := binary.Uvarint(b)
+	switch {
+	case k < 0:
+		return nil, nil, false, fault(Decode, "read stream: malformed length of an element")
+	case n > uint64(limit):
+		return nil, nil, false, fault(TooLarge, "read stream: an element of %d bytes, MaxMessage is %d", n, limit)
+	case k == 0 || n > uint64(len(b)-k):
+		return nil, b, false, nil
+	}
+	end := k + int(n)
+	return b[k:end:end], b[end:], true, nil
 }
 
 // bytesReader reads a message's bytes.
 type bytesReader struct {
 	ctx  context.Context
 	in   *incoming
+	d    *Datagram // kept alive, since its end is the stream's
 	rest []byte
 }
 

@@ -88,6 +88,12 @@ func (l *link) await(w *wait) bool {
 	return false
 }
 
+func (l *link) busy() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.waiting > 0 || len(l.old) > 0 || l.cc != nil && l.cc.load.Load() > 0
+}
+
 func (l *link) announce() {
 	close(l.changed)
 	l.changed = make(chan struct{})
@@ -239,10 +245,8 @@ func (l *link) dial() (net.Conn, error) {
 	o := l.c.o
 	if o.dial != nil {
 		nc, err := o.dial(ctx)
-		if err == nil && o.tls == nil {
-			if err = confined(nc); err != nil {
-				nc.Close()
-			}
+		if err == nil {
+			err = ready(ctx, nc)
 		}
 		return nc, err
 	}
@@ -253,11 +257,7 @@ func (l *link) dial() (net.Conn, error) {
 		return nil, err
 	}
 	if o.tls == nil {
-		if err = confined(nc); err != nil {
-			nc.Close()
-			return nil, err
-		}
-		return nc, nil
+		return nc, ready(ctx, nc)
 	}
 	cfg := o.tls
 	if cfg.ServerName == "" && !cfg.InsecureSkipVerify {
@@ -265,11 +265,20 @@ func (l *link) dial() (net.Conn, error) {
 		cfg.ServerName, _, _ = net.SplitHostPort(addr)
 	}
 	t := tls.Client(nc, cfg)
-	if err := t.HandshakeContext(ctx); err != nil {
-		nc.Close()
-		return nil, err
+	return t, ready(ctx, t)
+}
+
+// ready ends a TLS handshake, or sees to it that what is plain may be; else it
+// closes nc.
+func ready(ctx context.Context, nc net.Conn) error {
+	err := confined(nc)
+	if t, ok := nc.(*tls.Conn); ok {
+		err = t.HandshakeContext(ctx)
 	}
-	return t, nil
+	if err != nil {
+		nc.Close()
+	}
+	return err
 }
 
 // split tells an address's network.

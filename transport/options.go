@@ -46,7 +46,6 @@ const (
 	defaultIdle       = 15 * time.Second
 	defaultWait       = 10 * time.Second
 	defaultWindow     = 8 << 20
-	maxWindow         = 16 << 20
 	defaultStream     = 1 << 20
 )
 

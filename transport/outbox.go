@@ -126,6 +126,10 @@ func (o *outbox) begin(typ wire.Type, id uint64, env *wire.Envelope, p *parcel, 
 func (o *outbox) steer(frame []byte) bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	return o.queue(frame)
+}
+
+func (o *outbox) queue(frame []byte) bool {
 	o.urgent = append(o.urgent, frame...)
 	o.queued += uint64(len(frame))
 	return len(o.urgent) < maxSteering
@@ -137,8 +141,11 @@ func (o *outbox) failure(id uint64, code Code, msg string) bool {
 		code = Failed
 	}
 	p := wire.AppendFailure(nil, string(code), msg)
+	frame := append(wire.Header{Type: wire.Failure, Len: uint32(len(p)), ID: id}.Append(nil), p...)
+	o.mu.Lock()
+	defer o.mu.Unlock()
 	o.finals.Add(1)
-	return o.steer(append(wire.Header{Type: wire.Failure, Len: uint32(len(p)), ID: id}.Append(nil), p...))
+	return o.queue(frame)
 }
 
 // drop forgets a message whose receiver is gone.
@@ -230,7 +237,7 @@ func (o *outbox) allowed(m *outgoing, oldest bool) int {
 	}
 	switch {
 	case n == 0, int64(n) <= o.balance:
-	case o.balance >= 0 && oldest && o.overdrawn == nil, o.overdrawn == m:
+	case o.balance >= 0 && oldest, o.overdrawn == m:
 		o.overdrawn = m
 	default:
 		return -1

@@ -24,6 +24,7 @@ type Server struct {
 	conns     map[*serverConn]struct{}
 	count     int // connections, those that shake hands too
 	stopping  bool
+	stopped   chan struct{} // closed when stopping
 	addr      net.Addr
 	wg        sync.WaitGroup // accepting and reading goroutines
 	bodies    sync.WaitGroup // of handlers
@@ -36,6 +37,7 @@ func NewServer(opts ...Option) *Server {
 		o:         gather(opts),
 		listeners: map[net.Listener]struct{}{},
 		conns:     map[*serverConn]struct{}{},
+		stopped:   make(chan struct{}),
 	}
 	if s.o.conns == 0 {
 		s.o.conns = defaultMaxConns
@@ -109,7 +111,10 @@ func (s *Server) Serve(l net.Listener) error {
 			return fmt.Errorf("transport: accept: %w", err)
 		}
 		pause = min(max(2*pause, 5*time.Millisecond), time.Second)
-		time.Sleep(pause)
+		select {
+		case <-time.After(pause):
+		case <-s.stopped:
+		}
 	}
 }
 
@@ -250,7 +255,10 @@ func (s *Server) Shutdown(ctx context.Context) error {
 func (s *Server) stop() []*serverConn {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.stopping = true
+	if !s.stopping {
+		s.stopping = true
+		close(s.stopped)
+	}
 	for l := range s.listeners {
 		l.Close()
 	}

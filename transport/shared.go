@@ -55,15 +55,22 @@ func giveBack(server string, s *sharedClient) {
 	if s.users--; s.users > 0 {
 		return
 	}
-	s.idle = time.AfterFunc(sharedIdle, func() {
-		shared.mu.Lock()
-		gone := s.users == 0 && shared.clients[server] == s
-		if gone {
-			delete(shared.clients, server)
-		}
+	s.idle = time.AfterFunc(sharedIdle, func() { closeIdle(server, s) })
+}
+
+// closeIdle closes a client that nobody uses; a reply may still be read.
+func closeIdle(server string, s *sharedClient) {
+	shared.mu.Lock()
+	if s.users > 0 || shared.clients[server] != s {
 		shared.mu.Unlock()
-		if gone {
-			s.c.Close()
-		}
-	})
+		return
+	}
+	if s.c.busy() {
+		s.idle.Reset(sharedIdle)
+		shared.mu.Unlock()
+		return
+	}
+	delete(shared.clients, server)
+	shared.mu.Unlock()
+	s.c.Close()
 }

@@ -35,7 +35,7 @@ type Flags uint8
 const (
 	First      Flags = 1 << iota // begins a message; the payload begins with an envelope
 	Last                         // ends it
-	Compressed                   // zstd: the whole body (said on First), or this frame's bytes when Stream
+	Compressed                   // the whole body is one zstd frame; said on First, never of a Stream
 	Stream                       // the body is read while it arrives; said on every frame
 	allFlags   = First | Last | Compressed | Stream
 )
@@ -105,6 +105,8 @@ func (h Header) checkMessage() error {
 		return fmt.Errorf("frame with unknown flags %#x: %w", h.Flags, ErrProtocol)
 	case h.ID == 0:
 		return fmt.Errorf("message frame without an id: %w", ErrProtocol)
+	case h.Flags&Compressed != 0 && (h.Flags&First == 0 || h.Flags&Stream != 0):
+		return fmt.Errorf("frame with flags %#x, which exclude each other: %w", h.Flags, ErrProtocol)
 	case h.Len == 0 && h.Flags&Last == 0:
 		return fmt.Errorf("empty frame inside a message: %w", ErrProtocol)
 	}
