@@ -199,7 +199,7 @@ type wireHolding struct {
 	Gen                   v1.Generation
 	Size, ModTime         int64
 	Mode                  uint32
-	Since, Until          int64
+	Since, Until, Expires int64
 }
 
 // holdingsPage is how many holdings travel at once.
@@ -208,14 +208,14 @@ const holdingsPage = 512
 func packHolding(h Holding) wireHolding {
 	return wireHolding{
 		Path: []byte(h.Path), Version: []byte(h.Version), Digest: h.Digest[:],
-		Gen: h.Gen, Size: h.Size, ModTime: h.ModTime, Mode: h.Mode, Since: h.Since, Until: h.Until,
+		Gen: h.Gen, Size: h.Size, ModTime: h.ModTime, Mode: h.Mode, Since: h.Since, Until: h.Until, Expires: h.Expires,
 	}
 }
 
 func (w wireHolding) unpack() (Holding, error) {
 	h := Holding{
 		Path: v1.RelPath(w.Path), Version: v1.RelPath(w.Version),
-		Gen: w.Gen, Size: w.Size, ModTime: w.ModTime, Mode: w.Mode, Since: w.Since, Until: w.Until,
+		Gen: w.Gen, Size: w.Size, ModTime: w.ModTime, Mode: w.Mode, Since: w.Since, Until: w.Until, Expires: w.Expires,
 	}
 	if copy(h.Digest[:], w.Digest) != len(h.Digest) || len(w.Digest) != len(h.Digest) {
 		return Holding{}, fmt.Errorf("decode holding: digest has %d bytes, want %d", len(w.Digest), len(h.Digest))

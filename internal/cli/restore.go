@@ -1,9 +1,231 @@
 package cli
 
 import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"os"
+	"path/filepath"
+	"time"
+
 	"github.com/spf13/cobra"
+
+	v1 "clusterbackup/api/v1"
+	"clusterbackup/internal/admin"
+	"clusterbackup/internal/restore"
+	"clusterbackup/internal/rsync"
 )
 
 func (p *Program) restoreCommand() *cobra.Command {
-	return &cobra.Command{Use: "restore", RunE: func(*cobra.Command, []string) error { return usagef("not yet") }}
+	var to, at, overwrite string
+	var dryRun bool
+	c := &cobra.Command{
+		Use:   "restore SOURCE[/PATH] --to DIR",
+		Short: "Put a source, or a part of it, back into a folder",
+		Long: `Put a source, or a file or folder of it, back into a folder, from whichever hosts are up. The source's own host is not needed.
+
+Every file is compared with its digest before it gets its name. Nothing outside the folder is written. Exits 6 when some file has
+no live replica, or only an earlier version of it, and lists them.`,
+		Example: `  cbctl restore photos --to /tmp/photos
+  cbctl restore photos/2024 --to /tmp/photos --at 2026-11-01
+  cbctl restore photos --to /tank/photos --overwrite=older`,
+		Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			opts := restore.Options{To: to, DryRun: dryRun, Overwrite: restore.Overwrite(overwrite), Owner: os.Geteuid() == 0}
+			var err error
+			if opts.Source, opts.Path, err = parseFilePath(args[0]); err != nil {
+				return err
+			}
+			if opts.At, err = parseTime(at, p.Now()); err != nil {
+				return err
+			}
+			switch {
+			case to == "":
+				return usagef("--to is missing: the folder to restore into")
+			case opts.Overwrite != restore.Never && opts.Overwrite != restore.Older && opts.Overwrite != restore.Always:
+				return usagef("--overwrite=%s: it is never, older or always", overwrite)
+			}
+			return p.ask(cmd.Context(), func(ctx context.Context, c Connection) error { return p.restore(ctx, c, args[0], opts) })
+		},
+	}
+	c.Flags().StringVar(&to, "to", "", "`DIR` to restore into; it is made where it is missing")
+	c.Flags().StringVar(&at, "at", "", "as it was at this `TIME`: 2026-11-01, 2026-11-01T15:04:05Z, or 24h (ago)")
+	c.Flags().BoolVar(&dryRun, "dry-run", false, "list what would be restored, and what could not be")
+	c.Flags().StringVar(&overwrite, "overwrite", string(restore.Never), "what becomes of other files of the same names: never, older or always are replaced")
+	return c
+}
+
+// parseTime reads a time, a day, or how long ago; "" is the zero time.
+func parseTime(text string, now time.Time) (time.Time, error) {
+	if text == "" {
+		return time.Time{}, nil
+	}
+	if ago, err := time.ParseDuration(text); err == nil && ago > 0 {
+		return now.Add(-ago), nil
+	}
+	for _, layout := range []string{time.RFC3339Nano, "2006-01-02T15:04:05", "2006-01-02 15:04:05", "2006-01-02T15:04", "2006-01-02 15:04", time.DateOnly} {
+		if t, err := time.ParseInLocation(layout, text, time.Local); err == nil {
+			return t, nil
+		}
+	}
+	return time.Time{}, usagef("--at %s: write 2026-11-01, 2026-11-01T15:04:05Z, or 24h for how long ago", text)
+}
+
+func (p *Program) restore(ctx context.Context, c Connection, what string, opts restore.Options) error {
+	tool, err := rsync.Find(ctx)
+	if err != nil {
+		return fmt.Errorf("restore %s: %w", what, err)
+	}
+	program, err := os.Executable()
+	if err != nil {
+		return fmt.Errorf("find this program: %w", err)
+	}
+	if opts.To, err = filepath.Abs(opts.To); err != nil {
+		return fmt.Errorf("find %s: %w", opts.To, err)
+	}
+	opts.Rsync = tool
+	bar := newProgress(p.Err, p.Now)
+	defer bar.clear()
+	planned := int64(0)
+	opts.Report = func(item restore.Item) {
+		bar.clear()
+		if item.Outcome == restore.Planned {
+			planned++
+		}
+		p.reportItem(item)
+	}
+	opts.Progress = func(s restore.Progress) { bar.show("restored", s.DoneFiles, s.Files, s.DoneBytes, s.Bytes) }
+	cluster := &restoreCluster{Connection: c, target: p.target, program: program}
+	result, err := restore.Run(ctx, cluster, opts)
+	bar.clear()
+	return p.restored(what, opts, cluster, planned, result, err)
+}
+
+// reportItem is a line for each file that needs one; of a dry run, each file.
+func (p *Program) reportItem(item restore.Item) {
+	path := printable(string(item.Path))
+	switch {
+	case item.Outcome == restore.Planned:
+		fmt.Fprintln(p.out, path)
+	case item.Path == "":
+		p.out.Flush()
+		fmt.Fprintf(p.Err, "warning: %s\n", oneLine(item.Message))
+	default:
+		fmt.Fprintf(p.out, "%s: %s: %s\n", item.Outcome, path, oneLine(item.Message))
+	}
+}
+
+// restored says in the end what was done and what is missing.
+func (p *Program) restored(what string, opts restore.Options, cluster *restoreCluster, planned int64, r restore.Result, err error) error {
+	switch {
+	case errors.Is(err, restore.ErrNotFound):
+		return admin.Errorf(admin.NotFound, what, "no host has it, and no listing names it").WithHint("`cbctl get files %s` lists what there is", opts.Source)
+	case errors.Is(err, restore.ErrNoHolder):
+		return admin.Errorf(admin.Incomplete, what, "no host that holds any of it can be reached%s", cluster.downNote()).WithHint("`cbctl get hosts` tells which are up")
+	case err != nil && !errors.Is(err, restore.ErrIncomplete):
+		return err
+	}
+	if opts.DryRun {
+		p.out.Flush()
+		fmt.Fprintf(p.Err, "%s: %s would be restored to %s\n", what, count(planned, "file"), opts.To)
+	} else {
+		fmt.Fprintf(p.out, "%s: %s (%s) restored to %s", what, count(r.Restored, "file"), size(r.Bytes), opts.To)
+		p.also(r)
+		fmt.Fprintln(p.out)
+		p.out.Flush()
+	}
+	p.restoreWarnings(opts, cluster, r)
+	if err == nil {
+		return nil
+	}
+	return admin.Errorf(admin.Incomplete, what, "%d without a live replica, %d only as an earlier version, %d failed%s", r.Lost, r.Outdated, r.Failed, cluster.downNote()).
+		WithHint("they are listed above; run the same again when more hosts are up: what is there already is not fetched twice")
+}
+
+// also counts what was not fetched.
+func (p *Program) also(r restore.Result) {
+	for _, more := range []struct {
+		n    int64
+		text string
+	}{{r.Same, "there already"}, {r.Kept, "kept as they were"}, {r.Links, "links"}, {r.Folders, "folders"}} {
+		if more.n > 0 {
+			fmt.Fprintf(p.out, ", %d %s", more.n, more.text)
+		}
+	}
+}
+
+func (p *Program) restoreWarnings(opts restore.Options, cluster *restoreCluster, r restore.Result) {
+	switch {
+	case r.Listed.IsZero() && opts.At.IsZero():
+		fmt.Fprintln(p.Err, "warning: no listing of the source was found: empty folders, links and owners are not restored")
+	case opts.At.IsZero() && p.Now().Sub(r.Listed) > 24*time.Hour:
+		fmt.Fprintf(p.Err, "warning: the newest listing that was found is of %s\n", r.Listed.Local().Format("2006-01-02 15:04:05"))
+	}
+	for _, h := range r.Unreachable {
+		fmt.Fprintf(p.Err, "warning: %s could not be asked\n", h)
+	}
+}
+
+// restoreCluster is what a restore asks, through the daemon; rsync goes through `cbctl rsh`.
+type restoreCluster struct {
+	Connection
+	target  Target
+	program string
+	down    []admin.Holder
+}
+
+// Holders implements restore.Cluster: those that answer.
+func (c *restoreCluster) Holders(ctx context.Context, source v1.SourceName) ([]restore.Holder, error) {
+	all, err := c.Connection.Holders(ctx, source)
+	if err != nil {
+		return nil, err
+	}
+	var live []restore.Holder
+	for _, h := range all {
+		if !h.Live {
+			c.down = append(c.down, h)
+			continue
+		}
+		live = append(live, restore.Holder{Host: h.Host, Location: h.Location, Address: h.Address})
+	}
+	return live, nil
+}
+
+// downNote names the holders that do not answer.
+func (c *restoreCluster) downNote() string {
+	note := ""
+	for i, h := range c.down {
+		if i == 0 {
+			note = "; not up: "
+		} else {
+			note += ", "
+		}
+		note += string(h.Host) + "/" + string(h.Location)
+	}
+	return note
+}
+
+// Manifest implements restore.Cluster.
+func (c *restoreCluster) Manifest(ctx context.Context, source v1.SourceName, h restore.Holder) iter.Seq2[[]byte, error] {
+	return c.Connection.Manifest(ctx, source, admin.HolderKey{Host: h.Host, Location: h.Location})
+}
+
+// Holdings implements restore.Cluster.
+func (c *restoreCluster) Holdings(ctx context.Context, source v1.SourceName, h restore.Holder, prefix v1.RelPath) iter.Seq2[restore.Holding, error] {
+	return func(yield func(restore.Holding, error) bool) {
+		for g, err := range c.Connection.Holdings(ctx, source, admin.HolderKey{Host: h.Host, Location: h.Location}, prefix) {
+			one := restore.Holding{
+				Path: g.Path, Gen: g.Gen, Digest: g.Digest, Size: g.Size, ModTime: g.ModTime, Mode: g.Mode, Version: g.Version, Until: g.Until,
+			}
+			if !yield(one, err) || err != nil {
+				return
+			}
+		}
+	}
+}
+
+// Shell implements restore.Cluster.
+func (c *restoreCluster) Shell(h restore.Holder) []string {
+	return c.target.rshArguments(c.program, holderAddress{h.Host, h.Address, h.Location})
 }

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -40,6 +41,7 @@ func TestScripts(t *testing.T) {
 			"exits":     exits,
 			"change":    changeBehind,
 			"mode":      checkMode,
+			"holder":    addHolder,
 		},
 	})
 }
@@ -70,6 +72,7 @@ func serveSocket(env *testscript.Env, state string, fake *admintest.Fake) error 
 	}
 	admin.Register(server, fake, func(transport.Peer) error { return nil })
 	ended := make(chan struct{})
+	var serving sync.WaitGroup
 	go func() {
 		defer close(ended)
 		for {
@@ -82,12 +85,17 @@ func serveSocket(env *testscript.Env, state string, fake *admintest.Fake) error 
 				conn.Close()
 				continue
 			}
+			if protocol[0] == admin.SocketRsync {
+				serving.Go(func() { serveRsync(env, conn) })
+				continue
+			}
 			go server.ServeConn(conn)
 		}
 	}()
 	env.Defer(func() {
 		l.Close()
 		<-ended
+		serving.Wait()
 		server.Close()
 	})
 	return nil
