@@ -52,8 +52,8 @@ func (t *Tree) Walk(ctx context.Context, visit func(context.Context, *Folder) er
 	workers.Wait()
 	stop()
 	unix.Close(root)
-	if w.err != nil {
-		return w.err
+	if err := w.failure(); err != nil {
+		return err
 	}
 	_, err = t.Identity()
 	return err
@@ -137,6 +137,12 @@ func (w *walk) fail(err error) {
 	w.mu.Unlock()
 	w.cond.Broadcast()
 	w.cancel()
+}
+
+func (w *walk) failure() error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.err
 }
 
 func (w *walk) release(h *held) {
