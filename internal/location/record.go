@@ -54,6 +54,11 @@ type Version struct {
 	Reason       Reason
 }
 
+// Below is the version's name below its source's folder of versions.
+func (v *Version) Below(source v1.SourceName) v1.RelPath {
+	return v1.RelPath(strings.TrimPrefix(v.Name, versionsFolder(source)+"/"))
+}
+
 const recordFormat = 1
 
 var errRecord = errors.New("record can't be read")

@@ -1,0 +1,158 @@
+package restore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+
+	"github.com/pkg/xattr"
+
+	v1 "clusterbackup/api/v1"
+	"clusterbackup/internal/manifest"
+)
+
+// dress gives a fetched file its owner, extended attributes, mode and time. What can't be given is no reason not to have the file.
+func (r *restore) dress(temp v1.RelPath, j *job) error {
+	var problems error
+	if j.entry != nil && !j.want.Newer && !j.want.Outdated && r.opts.At.IsZero() {
+		problems = r.attributes(temp, j.entry)
+	}
+	return errors.Join(problems, r.modeAndTime(temp, j.want.Mode, j.want.ModTime))
+}
+
+// modeAndTime come last: a change of owner takes set-id bits away, and every change is a change of time.
+func (r *restore) modeAndTime(path v1.RelPath, mode uint32, modTime int64) error {
+	err := r.target.root.Chmod(string(path), fileMode(mode))
+	if err != nil {
+		err = fmt.Errorf("set mode: %w", err)
+	}
+	if timeErr := r.target.setModTime(path, modTime); timeErr != nil {
+		err = errors.Join(err, fmt.Errorf("set modification time: %w", timeErr))
+	}
+	return err
+}
+
+// attributes are owner and extended attributes.
+func (r *restore) attributes(path v1.RelPath, e *manifest.Entry) error {
+	var problems error
+	if r.opts.Owner {
+		if err := r.target.root.Lchown(string(path), int(e.UID), int(e.GID)); err != nil {
+			problems = fmt.Errorf("set owner: %w", err)
+		}
+	}
+	if len(e.Xattrs) == 0 || e.Type == manifest.Symlink {
+		return problems
+	}
+	f, err := r.target.root.Open(string(path))
+	if err != nil {
+		return errors.Join(problems, err)
+	}
+	defer f.Close()
+	for name, value := range e.Xattrs {
+		if err := xattr.FSet(f, name, value); err != nil {
+			problems = errors.Join(problems, fmt.Errorf("set extended attribute %s: %w", name, err))
+		}
+	}
+	return problems
+}
+
+// fileMode turns permission, set-id and sticky bits into Go's.
+func fileMode(mode uint32) fs.FileMode {
+	m := fs.FileMode(mode & 0o777)
+	for bit, flag := range map[uint32]fs.FileMode{0o4000: fs.ModeSetuid, 0o2000: fs.ModeSetgid, 0o1000: fs.ModeSticky} {
+		if mode&bit != 0 {
+			m |= flag
+		}
+	}
+	return m
+}
+
+// makeFolders makes all folders, the empty ones too.
+func (r *restore) makeFolders(ctx context.Context) error {
+	return r.eachEntry(ctx, manifest.Folder, false, func(path v1.RelPath, e *manifest.Entry) {
+		if err := r.target.ensure(string(path)); err != nil {
+			r.report(path, Failed, err.Error())
+		}
+	})
+}
+
+// finishFolders gives folders their attributes, the innermost first, when nothing will be written to them any more.
+func (r *restore) finishFolders(ctx context.Context) error {
+	return r.eachEntry(ctx, manifest.Folder, true, func(path v1.RelPath, e *manifest.Entry) {
+		info, err := r.target.root.Lstat(string(path))
+		if err != nil || !info.IsDir() {
+			return // said already
+		}
+		r.result.Folders++
+		if err := errors.Join(r.attributes(path, e), r.modeAndTime(path, e.Mode, e.ModTime)); err != nil {
+			r.report(path, Warned, err.Error())
+		}
+	})
+}
+
+// makeLinks makes symbolic links, after everything else was written: none can lead a file astray.
+func (r *restore) makeLinks(ctx context.Context) error {
+	return r.eachEntry(ctx, manifest.Symlink, false, func(path v1.RelPath, e *manifest.Entry) {
+		if err := r.makeLink(path, e); err != nil {
+			outcome := Failed
+			if errors.Is(err, fs.ErrExist) {
+				outcome, err = Kept, errors.New("something else has its name")
+			}
+			r.report(path, outcome, err.Error())
+		}
+	})
+}
+
+func (r *restore) makeLink(path v1.RelPath, e *manifest.Entry) error {
+	if err := r.target.ensure(path.Dir()); err != nil {
+		return err
+	}
+	if info, err := r.target.root.Lstat(string(path)); err == nil {
+		if info.Mode()&fs.ModeSymlink == 0 {
+			return fs.ErrExist
+		}
+		if now, _ := r.target.root.Readlink(string(path)); now == e.Target {
+			return nil
+		}
+		if r.opts.Overwrite != Always && !(r.opts.Overwrite == Older && info.ModTime().UnixNano() < e.ModTime) {
+			return fs.ErrExist
+		}
+		if err := r.target.root.Remove(string(path)); err != nil {
+			return err
+		}
+	}
+	if err := r.target.root.Symlink(e.Target, string(path)); err != nil {
+		return err
+	}
+	r.result.Links++
+	if err := errors.Join(r.attributes(path, e), r.target.setModTime(path, e.ModTime)); err != nil {
+		r.report(path, Warned, err.Error())
+	}
+	return nil
+}
+
+// eachEntry visits the listing's entries of one type that are asked for (and folders on the way there).
+func (r *restore) eachEntry(ctx context.Context, kind manifest.Type, backwards bool, visit func(v1.RelPath, *manifest.Entry)) error {
+	return r.table.each(backwards, func(path v1.RelPath, row *row) error {
+		e := row.Entry
+		if e != nil && e.Type == kind && (r.opts.At.IsZero() || kind == manifest.Folder || e.ModTime <= r.opts.At.UnixNano()) {
+			visit(path, e)
+		}
+		return ctx.Err()
+	})
+}
+
+// dryRun tells what would be done.
+func (r *restore) dryRun() error {
+	return r.table.each(false, func(path v1.RelPath, row *row) error {
+		switch w := row.Want; {
+		case w == nil:
+		case w.Outdated:
+			r.report(path, Outdated, "only an earlier version has a live replica")
+		default:
+			r.report(path, Planned, fmt.Sprintf("%d bytes from %s", w.Size, r.holders[w.Sources[0].Holder]))
+		}
+		return nil
+	})
+}

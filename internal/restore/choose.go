@@ -1,0 +1,182 @@
+package restore
+
+import (
+	"cmp"
+	"slices"
+
+	v1 "clusterbackup/api/v1"
+	"clusterbackup/internal/manifest"
+)
+
+// wanted is the version of a file that is restored, and who has it.
+type wanted struct {
+	Digest  v1.Digest `cbor:"1,keyasint"`
+	Size    int64     `cbor:"2,keyasint"`
+	ModTime int64     `cbor:"3,keyasint"`
+	Mode    uint32    `cbor:"4,keyasint"`
+	// Outdated: the version that should be restored has no live replica; this is the latest that has.
+	Outdated bool `cbor:"5,keyasint,omitempty"`
+	// Newer: it is newer than the listing.
+	Newer   bool     `cbor:"6,keyasint,omitempty"`
+	Sources []source `cbor:"7,keyasint"`
+}
+
+// source is one place to fetch it from.
+type source struct {
+	Holder  int        `cbor:"1,keyasint"`
+	Version v1.RelPath `cbor:"2,keyasint,omitempty"`
+}
+
+// choose decides which version of a file is restored. nil: none has a live replica; lost tells whether one should.
+//
+// latest is the listing's greatest generation; zero when there is no listing, and then whatever is current is wanted.
+func choose(r *row, listed bool, latest v1.Generation, at int64) (want *wanted, lost bool) {
+	if at != 0 {
+		return chooseAt(r, at), false
+	}
+	if r.Entry != nil && r.Entry.Type != manifest.File {
+		return nil, false
+	}
+	newer := slices.DeleteFunc(slices.Clone(r.Held), func(h held) bool { return !isNewer(&h, r.Entry, listed, latest) })
+	if len(newer) > 0 {
+		want = newest(newer)
+		want.Newer = listed
+		return want, false
+	}
+	if r.Entry == nil {
+		return nil, false // deleted, and kept by holders
+	}
+	exact := slices.DeleteFunc(slices.Clone(r.Held), func(h held) bool { return !matches(&h, r.Entry) })
+	if len(exact) > 0 {
+		want = newest(exact)
+		want.ModTime, want.Mode = r.Entry.ModTime, r.Entry.Mode
+		return want, false
+	}
+	if len(r.Held) == 0 {
+		return nil, true
+	}
+	want = newest(r.Held)
+	want.Outdated = true
+	return want, false
+}
+
+// isNewer tells whether a replica was made after the listing. Only a generation beyond all of the listing's proves that: others
+// that it does not have were deleted or replaced.
+func isNewer(h *held, e *manifest.Entry, listed bool, latest v1.Generation) bool {
+	if h.Version != "" {
+		return false
+	}
+	if !listed {
+		return true
+	}
+	return h.Gen.Compare(latest) > 0 && (e == nil || h.Gen.Compare(e.Generation) > 0)
+}
+
+// matches tells whether a replica is the version that the listing names.
+func matches(h *held, e *manifest.Entry) bool {
+	switch {
+	case !e.Digest.IsZero():
+		return v1.Digest(h.Digest) == e.Digest
+	case !h.Gen.IsZero() && !e.Generation.IsZero():
+		return h.Gen == e.Generation && h.Size == e.Size
+	}
+	return h.Size == e.Size && h.ModTime == e.ModTime
+}
+
+// newest picks the version of the greatest generation, where that is not known of the latest time; where holders differ about its
+// bytes, those that most of them have.
+func newest(all []held) *wanted {
+	best := slices.MaxFunc(all, func(a, b held) int {
+		return cmp.Or(a.Gen.Compare(b.Gen), cmp.Compare(current(&a), current(&b)), cmp.Compare(a.ModTime, b.ModTime),
+			cmp.Compare(count(all, &a), count(all, &b)), slices.Compare(a.Digest, b.Digest))
+	})
+	return version(all, &best)
+}
+
+func current(h *held) int {
+	if h.Version == "" {
+		return 1
+	}
+	return 0
+}
+
+// count is how many holders have these bytes.
+func count(all []held, h *held) (n int) {
+	for i := range all {
+		if slices.Equal(all[i].Digest, h.Digest) {
+			n++
+		}
+	}
+	return n
+}
+
+// version gathers all places that have the same bytes as best, replicas first.
+func version(all []held, best *held) *wanted {
+	want := &wanted{Digest: v1.Digest(best.Digest), Size: best.Size, ModTime: best.ModTime, Mode: best.Mode}
+	same := slices.DeleteFunc(slices.Clone(all), func(h held) bool { return !slices.Equal(h.Digest, best.Digest) })
+	slices.SortStableFunc(same, func(a, b held) int { return cmp.Compare(current(&b), current(&a)) })
+	for _, h := range same {
+		want.Sources = append(want.Sources, source{Holder: h.Holder, Version: h.Version})
+	}
+	return want
+}
+
+// chooseAt picks the version that was current at a time: of those that existed by their modification time, the one that stopped being
+// current first after it. A version stopped being current when the first holder replaced it.
+func chooseAt(r *row, at int64) *wanted {
+	const now = int64(1<<63 - 1)
+	until := func(h *held) int64 {
+		first := now
+		for i := range r.Held {
+			if u := r.Held[i].Until; slices.Equal(r.Held[i].Digest, h.Digest) && u != 0 {
+				first = min(first, u)
+			}
+		}
+		if h.Until == 0 {
+			return now // it still is, whatever was before
+		}
+		return first
+	}
+	there := slices.DeleteFunc(slices.Clone(r.Held), func(h held) bool { return h.ModTime > at || until(&h) <= at })
+	if len(there) == 0 {
+		return nil
+	}
+	best := slices.MinFunc(there, func(a, b held) int {
+		return cmp.Or(cmp.Compare(until(&a), until(&b)), b.Gen.Compare(a.Gen), cmp.Compare(b.ModTime, a.ModTime))
+	})
+	return version(r.Held, &best)
+}
+
+// plan decides for every file, and adds up.
+func (r *restore) plan() error {
+	var latest v1.Generation
+	if r.listing != nil {
+		latest = r.listing.Generation
+	}
+	var at int64
+	if !r.opts.At.IsZero() {
+		at = r.opts.At.UnixNano()
+	}
+	put := changes{table: r.table}
+	any := false
+	err := r.table.each(false, func(path v1.RelPath, known *row) error {
+		want, lost := choose(known, r.listing != nil, latest, at)
+		any = any || r.asked(path) && (known.Entry != nil && at == 0 || want != nil || lost)
+		if lost {
+			r.report(path, Lost, "no live holder has it")
+		}
+		if want == nil {
+			return nil
+		}
+		r.progress.Files++
+		r.progress.Bytes += want.Size
+		return put.add(path, func(row *row) { row.Want = want })
+	})
+	if err == nil {
+		err = put.flush()
+	}
+	if err == nil && !any && r.opts.Path != "" {
+		err = ErrNotFound
+	}
+	return err
+}

@@ -1,0 +1,346 @@
+package restore
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"strconv"
+	"sync"
+	"sync/atomic"
+
+	"golang.org/x/sync/errgroup"
+
+	v1 "clusterbackup/api/v1"
+	"clusterbackup/internal/manifest"
+	"clusterbackup/internal/rsync"
+)
+
+const (
+	batchFiles = 500
+	batchBytes = 256 << 20
+)
+
+// job is one file on its way.
+type job struct {
+	path    v1.RelPath
+	entry   *manifest.Entry
+	want    *wanted
+	tried   map[int]bool // holders
+	replace bool
+	why     error // why the latest holder's copy was no good
+}
+
+// batch is some files from one holder, all of them replicas or all of them versions.
+type batch struct {
+	holder   int
+	versions bool
+	jobs     []*job
+	bytes    int64
+}
+
+// fetcher assigns files to holders, evenly, and fetches them.
+type fetcher struct {
+	r       *restore
+	number  atomic.Int64 // of temporary folders
+	batches chan *batch
+
+	mu   sync.Mutex
+	load []int64 // bytes assigned to each holder
+	bad  []error // why a holder is not asked any more
+}
+
+// fetchAll fetches every file that is planned.
+func (r *restore) fetchAll(ctx context.Context) error {
+	f := &fetcher{r: r, batches: make(chan *batch), load: make([]int64, len(r.holders)), bad: make([]error, len(r.holders))}
+	group, ctx := errgroup.WithContext(ctx)
+	for range r.opts.Parallel {
+		group.Go(func() error {
+			for b := range f.batches {
+				if err := f.run(ctx, b); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+	}
+	group.Go(func() error {
+		defer close(f.batches)
+		return f.fill(ctx)
+	})
+	return group.Wait()
+}
+
+// fill makes batches out of the plan.
+func (f *fetcher) fill(ctx context.Context) error {
+	open := map[[2]int]*batch{}
+	send := func(b *batch) error {
+		select {
+		case f.batches <- b:
+			return nil
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+	err := f.r.table.each(false, func(path v1.RelPath, row *row) error {
+		if row.Want == nil {
+			return ctx.Err()
+		}
+		j := &job{path: path, entry: row.Entry, want: row.Want, tried: map[int]bool{}}
+		if !f.r.needed(j) {
+			return ctx.Err()
+		}
+		src := f.pick(j)
+		key := [2]int{src.Holder, 0}
+		if src.Version != "" {
+			key[1] = 1
+		}
+		b := open[key]
+		if b == nil {
+			b = &batch{holder: src.Holder, versions: src.Version != ""}
+			open[key] = b
+		}
+		b.jobs = append(b.jobs, j)
+		if b.bytes += j.want.Size; len(b.jobs) < batchFiles && b.bytes < batchBytes {
+			return ctx.Err()
+		}
+		delete(open, key)
+		return send(b)
+	})
+	for _, b := range open {
+		if err == nil {
+			err = send(b)
+		}
+	}
+	return err
+}
+
+// needed compares with what is in the target already.
+func (r *restore) needed(j *job) bool {
+	info, err := r.target.root.Lstat(string(j.path))
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return true
+	case err != nil:
+		r.fail(j, err)
+		return false
+	case !info.Mode().IsRegular():
+		r.fail(j, fmt.Errorf("%w: a %s", errInTheWay, kindOf(info)))
+		return false
+	}
+	if info.Size() == j.want.Size {
+		if digest, err := r.digest(string(j.path)); err == nil && digest == j.want.Digest {
+			r.outdated(j)
+			r.done(j.want.Size, func(s *Result) { s.Same++ })
+			return false
+		}
+	}
+	j.replace = r.opts.Overwrite == Always || r.opts.Overwrite == Older && info.ModTime().UnixNano() < j.want.ModTime
+	if !j.replace {
+		r.report(j.path, Kept, "another file has its name; --overwrite says "+string(r.opts.Overwrite))
+		r.done(j.want.Size, nil)
+	}
+	return j.replace
+}
+
+func kindOf(info fs.FileInfo) string {
+	switch {
+	case info.IsDir():
+		return "folder"
+	case info.Mode()&fs.ModeSymlink != 0:
+		return "symbolic link"
+	}
+	return "special file"
+}
+
+func (r *restore) fail(j *job, err error) {
+	r.report(j.path, Failed, err.Error())
+	r.done(j.want.Size, nil)
+}
+
+// outdated says so of a file that is restored as an earlier version.
+func (r *restore) outdated(j *job) {
+	if j.want.Outdated {
+		r.report(j.path, Outdated, "the version that was listed has no live replica; an earlier one was restored")
+	}
+}
+
+// pick chooses the holder that has been given least, among those not tried and not known to be bad, if there are any.
+func (f *fetcher) pick(j *job) (best source) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	best.Holder = -1
+	for _, src := range j.want.Sources {
+		if j.tried[src.Holder] || f.bad[src.Holder] != nil && best.Holder >= 0 {
+			continue
+		}
+		if best.Holder < 0 || f.bad[best.Holder] != nil || f.load[src.Holder] < f.load[best.Holder] {
+			best = src
+		}
+	}
+	if best.Holder >= 0 {
+		f.load[best.Holder] += j.want.Size + 1000
+		j.tried[best.Holder] = true
+	}
+	return best
+}
+
+// run fetches a batch, and what it did not bring from other holders.
+func (f *fetcher) run(ctx context.Context, b *batch) error {
+	again := []*batch{b}
+	for len(again) > 0 {
+		b, again = again[0], again[1:]
+		left, err := f.fetch(ctx, b)
+		if err != nil {
+			return err
+		}
+		again = append(again, f.regroup(left)...)
+	}
+	return nil
+}
+
+// regroup assigns files to their next holders; those without one have failed.
+func (f *fetcher) regroup(jobs []*job) []*batch {
+	groups := map[[2]int]*batch{}
+	var out []*batch
+	for _, j := range jobs {
+		src := f.pick(j)
+		if src.Holder < 0 {
+			f.r.fail(j, j.why)
+			continue
+		}
+		key := [2]int{src.Holder, 0}
+		if src.Version != "" {
+			key[1] = 1
+		}
+		if groups[key] == nil {
+			groups[key] = &batch{holder: src.Holder, versions: src.Version != ""}
+			out = append(out, groups[key])
+		}
+		groups[key].jobs = append(groups[key].jobs, j)
+	}
+	return out
+}
+
+// fetch gets one batch from its holder and returns the files that it did not bring whole. The error is one that ends the restore.
+func (f *fetcher) fetch(ctx context.Context, b *batch) (left []*job, err error) {
+	r := f.r
+	holder := r.holders[b.holder]
+	temp := join(r.target.temp, strconv.FormatInt(f.number.Add(1), 10))
+	if err := r.target.root.Mkdir(temp, 0o700); err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, r.target.root.RemoveAll(temp)) }()
+	pull := rsync.Pull{
+		Tool: r.opts.Rsync, Shell: r.cluster.Shell(holder), Host: string(holder.Host), Dest: join(r.target.path, temp),
+		Subdir: string(r.opts.Source), BandwidthLimit: r.opts.BandwidthLimit,
+	}
+	if b.versions {
+		pull.Subdir = ".clusterbackup/versions/" + string(r.opts.Source)
+	}
+	for _, j := range b.jobs {
+		pull.Files = append(pull.Files, b.name(j))
+	}
+	_, pullErr := pull.Run(ctx)
+	switch {
+	case ctx.Err() != nil:
+		return nil, context.Cause(ctx)
+	case errors.Is(pullErr, rsync.ErrWrite):
+		return nil, fmt.Errorf("write to target: %w", pullErr)
+	case pullErr != nil:
+		f.markBad(b.holder, pullErr)
+	}
+	for _, j := range b.jobs {
+		if j.why = r.accept(join(temp, string(b.name(j))), j); j.why == nil {
+			continue
+		}
+		if pullErr != nil {
+			j.why = pullErr
+		}
+		j.why = fmt.Errorf("fetch from %s: %w", holder, j.why)
+		left = append(left, j)
+	}
+	return left, nil
+}
+
+// name is what the file is called at the holder.
+func (b *batch) name(j *job) v1.RelPath {
+	if !b.versions {
+		return j.path
+	}
+	for _, src := range j.want.Sources {
+		if src.Holder == b.holder && src.Version != "" {
+			return src.Version
+		}
+	}
+	return j.path
+}
+
+func (f *fetcher) markBad(holder int, err error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.bad[holder] = err
+}
+
+var (
+	errMissing = errors.New("it did not arrive")
+	errDiffers = errors.New("its bytes differ from the digest that was recorded")
+)
+
+// accept checks what arrived and gives it its name. An error means that another holder may have it right.
+func (r *restore) accept(temp string, j *job) error {
+	info, err := r.target.root.Lstat(temp)
+	if errors.Is(err, fs.ErrNotExist) {
+		return errMissing
+	}
+	if err != nil {
+		return err
+	}
+	if !info.Mode().IsRegular() {
+		return errMissing
+	}
+	digest, err := r.digest(temp)
+	if err != nil {
+		return err
+	}
+	if digest != j.want.Digest {
+		return errDiffers
+	}
+	warning := r.dress(v1.RelPath(temp), j)
+	err = r.target.ensure(j.path.Dir())
+	if err == nil {
+		err = r.target.place(temp, j.path, j.replace)
+	}
+	if errors.Is(err, fs.ErrExist) {
+		r.report(j.path, Kept, "another file has its name now")
+		r.done(j.want.Size, nil)
+		return nil
+	}
+	if err != nil {
+		r.fail(j, err)
+		return nil
+	}
+	if warning != nil {
+		r.report(j.path, Warned, warning.Error())
+	}
+	r.outdated(j)
+	r.done(j.want.Size, func(s *Result) { s.Restored++; s.Bytes += j.want.Size })
+	return nil
+}
+
+// digest reads a file of the target.
+func (r *restore) digest(path string) (digest v1.Digest, err error) {
+	f, err := r.target.root.Open(path)
+	if err != nil {
+		return digest, err
+	}
+	defer f.Close()
+	hash := sha256.New()
+	if _, err := io.Copy(hash, f); err != nil {
+		return digest, err
+	}
+	hash.Sum(digest[:0])
+	return digest, nil
+}
