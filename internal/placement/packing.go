@@ -7,13 +7,16 @@ import (
 
 // packing is whole files in hosts with room, and the search for a place for one more by pushing others on.
 type packing struct {
-	hosts  []Host
-	of     []int
-	room   []int64
+	hosts []Host
+	of    []int
+	room  []int64
+	// goal is how many more bytes each host should get if all is spread well; nil: the tightest host that fits is best.
+	goal   []int64
 	copies []parcel
 	on     [][]int // host → copies there that may be pushed on, unordered
 	steps  int     // what is left of the search's budget
 	log    []step
+	lost   int64 // bytes that found no place
 }
 
 // parcel is one copy of a file.
@@ -23,6 +26,7 @@ type parcel struct {
 	bars  *[]int // where the file's copies are, shared by all of them
 	at    int    // -1: nowhere
 	start int    // where it was at first, -1: nowhere
+	fixed bool   // it may not be pushed on
 }
 
 // step is one change, to be undone.
@@ -64,16 +68,61 @@ func (p *packing) shift(id, to int) {
 	c := &p.copies[id]
 	if c.at >= 0 {
 		p.room[c.at] += c.size
+		if p.goal != nil {
+			p.goal[c.at] += c.size
+		}
 		p.on[c.at] = without(p.on[c.at], id)
 		*c.bars = without(*c.bars, c.at)
 	}
 	c.at = to
 	if to >= 0 {
 		p.room[to] -= c.size
+		if p.goal != nil {
+			p.goal[to] -= c.size
+		}
 		p.on[to] = append(p.on[to], id)
 		*c.bars = append(*c.bars, to)
 	}
 }
+
+// find is a copy of a file that has its home on a host, and may still be pushed on; -1 none.
+func (p *packing) find(file, h int) int {
+	return slices.IndexFunc(p.copies, func(c parcel) bool { return c.file == file && c.at == h && !c.fixed })
+}
+
+// homeless tells whether some copy of a file has no home.
+func (p *packing) homeless(file int) bool {
+	return slices.ContainsFunc(p.copies, func(c parcel) bool { return c.file == file && c.at < 0 })
+}
+
+// fix keeps a copy where it is.
+func (p *packing) fix(id int) {
+	c := &p.copies[id]
+	c.fixed = true
+	p.on[c.at] = without(p.on[c.at], id)
+}
+
+// pull brings a copy to a host, if those that must give way there find another place.
+func (p *packing) pull(id, h int) bool {
+	mark := len(p.log)
+	p.steps = max(p.steps, pullSteps)
+	p.put(id, -1)
+	deficit := p.copies[id].size - p.room[h]
+	if deficit <= 0 {
+		p.put(id, h)
+		return true
+	}
+	for _, out := range p.victims(h, deficit, p.copies[id].file) {
+		if p.swap(id, h, out, 2) {
+			return true
+		}
+	}
+	p.undo(mark)
+	return false
+}
+
+// pullSteps bounds the search of one pull.
+const pullSteps = 50
 
 // undo takes back what was done since the log was that long.
 func (p *packing) undo(length int) {
@@ -87,7 +136,7 @@ func (p *packing) undo(length int) {
 // place finds a home for a copy that has none, pushing at most depth others on in a row.
 func (p *packing) place(id, depth int) bool {
 	c := &p.copies[id]
-	if h := p.tightest(c); h >= 0 {
+	if h := p.best(c); h >= 0 {
 		p.put(id, h)
 		return true
 	}
@@ -127,15 +176,23 @@ func (p *packing) swap(id, h int, out []int, depth int) bool {
 	return true
 }
 
-// tightest is the host where a copy fits and leaves the least room; -1 none.
-func (p *packing) tightest(c *parcel) int {
+// best is the host that a copy should go to of those where it fits: that which is farthest from its goal, or else that
+// which it leaves the least room; -1 none.
+func (p *packing) best(c *parcel) int {
 	best := -1
 	for h := range p.hosts {
-		if p.room[h] >= c.size && (best < 0 || p.room[h] < p.room[best]) && p.allowed(c, h) {
+		if p.room[h] >= c.size && (best < 0 || p.better(h, best)) && p.allowed(c, h) {
 			best = h
 		}
 	}
 	return best
+}
+
+func (p *packing) better(a, b int) bool {
+	if p.goal != nil {
+		return p.goal[a] > p.goal[b]
+	}
+	return p.room[a] < p.room[b]
 }
 
 // byDeficit is the hosts where a copy may lie, those that lack least room first.

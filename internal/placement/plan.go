@@ -23,8 +23,8 @@ type Plan struct {
 	domains int
 
 	rocks  []File
-	homes  [][]int // rock → hosts planned for it
-	placed int64   // bytes of rocks' copies that have a home
+	pack   *packing // where the rocks are to go
+	placed int64    // bytes of rocks' copies that have a home
 
 	net    *network
 	supply []int     // class → edge from the source node, -1 not planned
@@ -41,12 +41,19 @@ type Plan struct {
 func NewPlan(hosts []Host, classes []Class, rocks []File) *Plan {
 	p := &Plan{hosts: slices.Clone(hosts), classes: slices.Clone(classes), rocks: rocks}
 	p.of, p.domains = domains(hosts)
-	p.homes = make([][]int, len(rocks))
+	p.pack = newPacking(hosts)
 	for i := range classes {
 		p.need += classes[i].Bytes * int64(classes[i].Missing)
 	}
-	p.placeRocks()
-	p.pourSand()
+	if len(rocks) > 0 {
+		p.pour(p.classes)
+		goal := make([]int64, len(hosts))
+		for h, e := range p.room {
+			goal[h] = p.net.flow(e)
+		}
+		p.placeRocks(goal)
+	}
+	p.short = p.pour(p.sand()) + p.rocksShort()
 	return p
 }
 
@@ -74,33 +81,50 @@ const (
 func (p *Plan) hostNode(h int) int  { return firstNode + h }
 func (p *Plan) classNode(c int) int { return firstNode + len(p.hosts) + c }
 
-// pourSand builds the network of what the rocks left and fills it: first with a file's size of every host's room kept
-// back, so that shares can be rounded to whole files (see [Feasible]), then with all of it.
-func (p *Plan) pourSand() {
-	sand := p.sand()
+// pour builds the network of these classes and fills it evenly, and returns how many bytes find no place: every host to the same part of its room, as far
+// as that goes, then on in steps. Several sources that each fill the same hosts evenly don't get into each other's way,
+// though they know nothing of one another. A file's size of every host's room is kept back at first, so that shares can be
+// rounded to whole files (see [Feasible]).
+func (p *Plan) pour(sand []Class) (short int64) {
 	planned := p.planned(sand)
 	p.build(sand, planned)
-	var largest int64
-	for _, c := range planned {
-		largest = max(largest, sand[c].largest())
-	}
-	for h := range p.hosts {
-		e := p.room[h]
-		p.net.room[e] = max(p.net.room[e]-largest, 0)
-	}
-	flowed := p.net.push(sourceNode, sinkNode, unlimited)
-	for h := range p.hosts {
-		if p.hosts[h].Open {
-			e := p.room[h]
-			p.net.room[e] += min(largest, max(p.hosts[h].Room, 0))
-		}
-	}
-	flowed += p.net.push(sourceNode, sinkNode, unlimited)
-	var wanted int64
+	var wanted, largest, rooms int64
 	for _, c := range planned {
 		wanted += sand[c].Bytes * int64(sand[c].Missing)
+		largest = max(largest, sand[c].largest())
 	}
-	p.short = wanted - flowed + p.rocksShort()
+	room := make([]int64, len(p.hosts))
+	for h, e := range p.room {
+		room[h] = max(p.net.room[e]-largest, 0)
+		p.net.room[e] = 0
+		rooms += room[h]
+	}
+	flowed := int64(0)
+	for part := min(float64(wanted)/float64(max(rooms, 1)), 1); flowed < wanted; part += evenStep {
+		for h, e := range p.room {
+			p.net.room[e] = max(int64(min(part, 1)*float64(room[h]))-p.net.flow(e), 0)
+		}
+		flowed += p.net.push(sourceNode, sinkNode, unlimited)
+		if part >= 1 {
+			break
+		}
+	}
+	for h, e := range p.room {
+		p.net.room[e] = p.open(h) - p.net.flow(e)
+	}
+	flowed += p.net.push(sourceNode, sinkNode, unlimited)
+	return wanted - flowed
+}
+
+// evenStep is by which part of their room all hosts are filled on when some have no use for theirs.
+const evenStep = 1.0 / 12
+
+// open is the room that a host may be given.
+func (p *Plan) open(h int) int64 {
+	if !p.hosts[h].Open {
+		return 0
+	}
+	return max(p.hosts[h].Room, 0)
 }
 
 // sand is the classes without the rocks.
@@ -148,11 +172,7 @@ func (p *Plan) build(sand []Class, planned []int) {
 	p.net = newNetwork(nodes, edges)
 	p.room = make([]int, len(p.hosts))
 	for h := range p.hosts {
-		room := p.hosts[h].Room
-		if !p.hosts[h].Open {
-			room = 0
-		}
-		p.room[h] = p.net.join(p.hostNode(h), sinkNode, room)
+		p.room[h] = p.net.join(p.hostNode(h), sinkNode, p.open(h))
 	}
 	p.supply = make([]int, len(p.classes))
 	p.share = make([][]int32, len(p.classes))

@@ -81,7 +81,7 @@ func Relieve(hosts []Host, from int, bytes int64, movable []File) (moves []Move,
 		order = slices.Delete(order, at, at+1)
 		bars := slices.Clone(movable[m].Holders)
 		c := parcel{size: movable[m].Size, bars: &bars}
-		to := k.tightest(&c)
+		to := k.best(&c)
 		if to < 0 || movable[m].Size == 0 {
 			continue
 		}

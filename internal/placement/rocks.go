@@ -11,29 +11,43 @@ const (
 	rockSteps = 4000
 )
 
-// placeRocks finds hosts for the rocks, critical first, and takes their room from the sand's.
-func (p *Plan) placeRocks() {
-	k := newPacking(p.hosts)
-	k.steps = rockSteps
-	bars := make([][]int, len(p.rocks))
-	var ids []int
-	for r := range p.rocks {
-		bars[r] = slices.Clone(p.rocks[r].Holders)
-	}
-	for _, r := range p.hardest() {
-		for range p.rocks[r].Missing {
-			id := k.add(r, p.rocks[r].Size, &bars[r], -1)
-			k.place(id, rockDepth)
-			ids = append(ids, id)
+// placeRocks finds hosts for the rocks, critical first, and takes their room from the sand's. goal is how many bytes each
+// host gets if all were sand.
+func (p *Plan) placeRocks(goal []int64) {
+	order := p.hardest()
+	best := p.packRocks(order, goal)
+	if best.lost > 0 {
+		if other := p.packRocks(order, nil); other.lost < best.lost {
+			best = other
 		}
 	}
-	for _, id := range ids {
-		if c := &k.copies[id]; c.at >= 0 {
-			p.homes[c.file] = append(p.homes[c.file], c.at)
+	for i := range best.copies {
+		if c := &best.copies[i]; c.at >= 0 {
 			p.hosts[c.at].Room -= c.size
 			p.placed += c.size
 		}
 	}
+	best.goal = nil
+	p.pack = best
+}
+
+// packRocks lays the rocks into the hosts in that order.
+func (p *Plan) packRocks(order []int, goal []int64) *packing {
+	k := newPacking(p.hosts)
+	k.steps = rockSteps
+	k.goal = slices.Clone(goal)
+	bars := make([][]int, len(p.rocks))
+	for r := range p.rocks {
+		bars[r] = slices.Clone(p.rocks[r].Holders)
+	}
+	for _, r := range order {
+		for range p.rocks[r].Missing {
+			if !k.place(k.add(r, p.rocks[r].Size, &bars[r], -1), rockDepth) {
+				k.lost += p.rocks[r].Size
+			}
+		}
+	}
+	return k
 }
 
 // hardest is the rocks in the order of placing: those with the fewest slots a missing copy, then the largest.
@@ -61,18 +75,55 @@ func (p *Plan) rocksShort() int64 {
 
 // Rocks are the rocks that a host should be given now, at most that many files and bytes (one file may exceed the bytes),
 // as indexes, hardest first. They are booked: asked again, the plan does not name them again.
+//
+// A rock that would fill a good part of the host's room goes to whoever asks first, if the others still find their place
+// then: before other sources' files, of which this one knows nothing, take the room that it needs whole.
 func (p *Plan) Rocks(host int, files int, bytes int64) []int {
 	var given []int
 	for _, r := range p.hardest() {
-		i := slices.Index(p.homes[r], host)
-		if i < 0 || len(given) >= files || p.rocks[r].Size > bytes && len(given) > 0 {
+		size := p.rocks[r].Size
+		if len(given) >= files || size > bytes && len(given) > 0 {
+			continue
+		}
+		id := p.pack.find(r, host)
+		if id < 0 && size*giantPart > p.hosts[host].Room {
+			id = p.attract(r, host)
+		}
+		if id < 0 {
 			continue
 		}
 		given = append(given, r)
-		bytes -= p.rocks[r].Size
-		p.homes[r] = slices.Delete(p.homes[r], i, i+1)
+		bytes -= size
+		p.pack.fix(id)
 	}
 	return given
+}
+
+// giantPart is which part of a host's room makes a rock a giant.
+const giantPart = 12
+
+// attract makes a host the home of a rock that has its home elsewhere, if every other rock keeps a place.
+func (p *Plan) attract(r, host int) (id int) {
+	k := p.pack
+	for id := range k.copies {
+		c := &k.copies[id]
+		if c.file != r || c.at < 0 || c.fixed || !k.allowed(c, host) {
+			continue
+		}
+		before := slices.Clone(k.room)
+		if !k.pull(id, host) {
+			continue
+		}
+		for h := range p.hosts {
+			more := k.room[h] - before[h]
+			p.hosts[h].Room += more
+			if e := p.room[h]; p.hosts[h].Open {
+				p.net.room[e] = max(p.net.room[e]+more, 0)
+			}
+		}
+		return id
+	}
+	return -1
 }
 
 // Wanted is how much more room a host would need to be given one more file of those that have no place: the least over
@@ -91,7 +142,7 @@ func (p *Plan) Wanted(host int) int64 {
 		}
 	}
 	for r := range p.rocks {
-		if len(p.homes[r]) < p.rocks[r].Missing {
+		if p.pack.homeless(r) {
 			consider(p.rocks[r].Size, p.rocks[r].Holders)
 		}
 	}
