@@ -1,0 +1,146 @@
+package sim
+
+import (
+	"flag"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	v1 "clusterbackup/api/v1"
+)
+
+var (
+	seedFlag  = flag.Uint64("seed", 0, "seed of the one simulation to run; 0: several, by their numbers")
+	hostsFlag = flag.Int("hosts", 0, "hosts of each simulation; 0: 3 to 8, by the seed")
+	yearsFlag = flag.Float64("years", 0, "host-years in all; 0: 200")
+)
+
+const (
+	day  = 24 * time.Hour
+	year = 365 * day
+)
+
+// total sums up what several simulations saw.
+type total struct {
+	stats
+	years float64
+	bad   int
+}
+
+func (t *total) add(s stats, years float64) {
+	t.years += years
+	t.copies += s.copies
+	t.drops += s.drops
+	t.grants += s.grants
+	t.faults += s.faults
+	t.requests += s.requests
+	t.lost += s.lost
+	t.confirms += s.confirms
+}
+
+func TestSim(t *testing.T) {
+	want := *yearsFlag
+	if want == 0 {
+		want = 200
+	}
+	seed := max(*seedFlag, 1)
+	var sum total
+	for sum.years < want {
+		hosts := *hostsFlag
+		if hosts == 0 {
+			hosts = 3 + int(seed%6)
+		}
+		length := year
+		if left := (want - sum.years) / float64(hosts); left < 1 {
+			length = time.Duration(max(left, 0.25) * float64(year))
+		}
+		s, problems := simulate(t, seed, hosts, length)
+		sum.add(s, float64(hosts)*length.Hours()/24/365)
+		if len(problems) > 0 {
+			sum.bad++
+			t.Errorf("seed %d, %d hosts:\n%s", seed, hosts, strings.Join(problems, "\n"))
+		}
+		if *seedFlag != 0 && *yearsFlag == 0 || sum.bad >= 3 {
+			break
+		}
+		seed++
+	}
+	t.Logf("%.0f host-years, %d faults, %d requests (%d lost), %d copies, %d grants, %d drops, %d violations", sum.years, sum.faults,
+		sum.requests, sum.lost, sum.copies, sum.grants, sum.drops, sum.bad)
+	if *seedFlag == 0 && (sum.drops == 0 || sum.faults == 0 || sum.lost == 0) {
+		t.Error("nothing was put to the test")
+	}
+}
+
+// simulate runs one world through faults, then without, and returns what is wrong with a trace.
+func simulate(t *testing.T, seed uint64, hosts int, length time.Duration) (stats, []string) {
+	w := faultyWorld(t, seed, hosts)
+	defer w.stop()
+	for _, h := range w.hosts {
+		h.start()
+	}
+	w.clock.run(2 * day)
+	c := w.unleash(allFaults())
+	for end := w.clock.now + length; w.clock.now < end && len(w.problems) == 0; {
+		w.clock.run(w.clock.now + day)
+	}
+	c.end()
+	w.settle()
+	if len(w.problems) == 0 {
+		return w.stats, nil
+	}
+	return w.stats, append(w.lines(), w.problems[0], fmt.Sprintf("replay with: go test ./test/sim -run TestSim -seed %d -hosts %d", seed, hosts))
+}
+
+// settle gives a healthy world time to serve every file, then to rest.
+func (w *world) settle() {
+	deadline := w.clock.now + 20*w.cfg.RepairAfter
+	for w.clock.now < deadline && len(w.problems) == 0 {
+		w.clock.run(w.clock.now + 6*time.Hour)
+		if w.clock.now-w.stats.lastMove > 2*w.cfg.RepairAfter && len(w.unserved()) == 0 {
+			for _, s := range w.sources {
+				w.checkFiles(s)
+			}
+			return
+		}
+	}
+	if len(w.problems) > 0 {
+		return
+	}
+	bad := w.unserved()
+	slices.Sort(bad)
+	for _, h := range w.hosts {
+		w.say("%s: %s of %s free, %s in versions", h.name, v1Size(h.disk.free()), v1Size(h.disk.capacity), v1Size(h.disk.kept))
+	}
+	w.fail("L1: %d files are not as they should be: %v; the last copy or drop was %v ago", len(bad), bad[:min(len(bad), 5)], w.clock.now-w.stats.lastMove)
+}
+
+// faultyWorld is a small cluster about three quarters full.
+func faultyWorld(t *testing.T, seed uint64, hosts int) *world {
+	rng := rand.New(rand.NewPCG(seed, 2))
+	w := newWorld(config{
+		Seed: seed, Replicas: 2, Rate: 100 << 20, Poll: 2 * time.Hour, Timeout: 5 * time.Hour, RepairAfter: 24 * time.Hour, Scan: 12 * time.Hour,
+		Tick: time.Hour, CallTimeout: 30 * time.Second, Retention: 5 * day, Check: 50, Batch: 50, BatchBytes: 256 << 20, Trace: 60,
+	}, t.TempDir())
+	for i := range hosts {
+		w.addHost(i, 0)
+	}
+	sources := 1 + rng.IntN(2)
+	var need, largest int64
+	for i := range sources {
+		s := w.addSource(i, w.hosts[i])
+		for n := range 20 + rng.IntN(40) {
+			size := rng.Int64N(30 << 20)
+			s.add(v1.RelPath(fmt.Sprintf("d%d/f%d", n%4, n)), size)
+			need += size * int64(s.minimum)
+			largest = max(largest, size)
+		}
+	}
+	for _, h := range w.hosts {
+		h.disk.capacity = int64(float64(need)/float64(max(hosts-2, 1))*(1.3+rng.Float64())) + 4*largest
+	}
+	return w
+}

@@ -1,0 +1,223 @@
+package sim
+
+import (
+	"context"
+	"time"
+
+	v1 "clusterbackup/api/v1"
+	"clusterbackup/internal/coordinator"
+)
+
+// truth is what really lies where, and what each grant was based on.
+type truth struct {
+	// ghosts are replicas that a fault destroyed, until the coordinator has had the chance to learn of it.
+	ghosts map[place]time.Duration
+	// grants by place: those that a holder may still act on, and what others they rely on.
+	grants map[place]*grant
+}
+
+// place is one file on one host.
+type place struct {
+	source *source
+	path   v1.RelPath
+	host   *host
+}
+
+type grant struct {
+	id     uint64
+	call   *call
+	relies []*host
+	// away are hosts of these that have let go of theirs since.
+	away map[*host]bool
+}
+
+func (t *truth) init() {
+	t.ghosts = make(map[place]time.Duration)
+	t.grants = make(map[place]*grant)
+}
+
+// destroyed notes that a fault destroyed a replica.
+func (t *truth) destroyed(s *source, h *host, path v1.RelPath) {
+	t.ghosts[place{s, path, h}] = h.w.clock.now
+}
+
+// copied notes that a replica is there again.
+func (t *truth) copied(s *source, h *host, path v1.RelPath) { delete(t.ghosts, place{s, path, h}) }
+
+// reported notes that the coordinator has an inventory that was sent then.
+func (t *truth) reported(s *source, h *host, sent time.Duration) {
+	for p, at := range t.ghosts {
+		if p.source == s && p.host == h && at <= sent {
+			delete(t.ghosts, p)
+		}
+	}
+}
+
+// holds tells whether a host holds these bytes, or lost them by a fault that nobody has noticed yet.
+func (t *truth) holds(s *source, h *host, path v1.RelPath, digest string) bool {
+	r := h.disk.get(s.name, path)
+	if r != nil && r.was.digest().String() == digest {
+		return true // flipped bits are a fault too
+	}
+	_, ghost := t.ghosts[place{s, path, h}]
+	return ghost
+}
+
+// granted checks S1 and S7 where grants are given.
+func (t *truth) granted(c *client, k *call, grants []coordinator.Grant) {
+	w, s := c.h.w, c.to
+	for _, g := range grants {
+		w.stats.grants++
+		if s.lost && w.clock.now-s.born < w.cfg.RepairAfter {
+			for _, h := range w.hosts {
+				if h != s.host && len(h.disk.replicas[s.name]) > 0 && !s.reported[h] {
+					w.fail("S7: %s grants %s to %s after its catalog was lost, though %s has not reported", s.name, g.Path, c.h.name, h.name)
+				}
+			}
+		}
+		f, err := s.coord.File(context.Background(), g.Path)
+		if err != nil {
+			w.fail("S1: %s grants %s, of which it says: %v", s.name, g.Path, err)
+			continue
+		}
+		at := place{s, g.Path, c.h}
+		mine := &grant{id: g.ID, call: k, away: make(map[*host]bool)}
+		for _, h := range w.hosts {
+			other := t.grants[place{s, g.Path, h}]
+			doomed := other != nil && other.call.open
+			if h != c.h && h != s.host && !doomed && t.holds(s, h, g.Path, f.Spec.Digest) {
+				mine.relies = append(mine.relies, h)
+			}
+		}
+		w.say("%s grants %s to %s, relying on %v", s.name, g.Path, c.h.name, names(mine.relies))
+		if len(mine.relies) < s.minimum {
+			w.fail("S1: %s grants %s to %s though only %v hold it", s.name, g.Path, c.h.name, names(mine.relies))
+		}
+		if k.open {
+			t.grants[at] = mine
+		}
+	}
+}
+
+func names(hosts []*host) (n []v1.HostName) {
+	for _, h := range hosts {
+		n = append(n, h.name)
+	}
+	return n
+}
+
+// dropped checks S1 where replicas are deleted: those that the grant relied on are not gone by other grants.
+func (t *truth) dropped(c *client, g coordinator.Grant) {
+	s, w := c.to, c.h.w
+	at := place{s, g.Path, c.h}
+	mine := t.grants[at]
+	if mine == nil || mine.id != g.ID {
+		w.fail("S1: %s deletes %s of %s under a grant that is not known", c.h.name, g.Path, s.name)
+		return
+	}
+	if left := len(mine.relies) - len(mine.away); left < s.minimum {
+		w.fail("S1: %s deletes %s of %s, and only %d of %v still hold it", c.h.name, g.Path, s.name, left, names(mine.relies))
+	}
+	delete(t.grants, at)
+	for _, h := range mine.relies {
+		if other := t.grants[place{s, g.Path, h}]; other != nil && other.call.open {
+			other.away[c.h] = true
+		}
+	}
+	for p, other := range t.grants {
+		if !other.call.open {
+			delete(t.grants, p)
+			continue
+		}
+		if p.source == s && p.path == g.Path {
+			for _, h := range other.relies {
+				if h == c.h {
+					other.away[c.h] = true
+				}
+			}
+		}
+	}
+}
+
+// checkConfirmed checks S2 where a replica begins to count: its bytes are those of the source's file.
+func (t *truth) checkConfirmed(c *client, request *coordinator.Confirm, answer *coordinator.ConfirmAnswer) {
+	w := c.h.w
+	for i, a := range answer.Answers {
+		if a.Outcome != coordinator.OutcomeYes {
+			continue
+		}
+		r := request.Files[i]
+		f, err := c.to.coord.File(context.Background(), r.Path)
+		if err != nil || f.Spec.Digest != r.Digest.String() {
+			w.fail("S2: %s confirms %s at %s: digest %s, the coordinator's is %s, %v", c.to.name, r.Path, c.h.name, r.Digest, f.Spec.Digest, err)
+		}
+		if now := c.to.files[r.Path]; now != nil && now.entry.Size == r.Size && now.entry.ModTime == r.ModTime && now.content.digest() != r.Digest {
+			w.fail("S2: %s confirms %s at %s, whose bytes are others", c.to.name, r.Path, c.h.name)
+		}
+	}
+}
+
+// checkRetired checks S4 where a replica is taken for deleted: the file is not there, or came into being lately.
+func (t *truth) checkRetired(c *client, path v1.RelPath) {
+	f, r := c.to.files[path], c.h.disk.get(c.to.name, path)
+	if f == nil || r == nil || r.was != f.content {
+		return
+	}
+	if age := c.h.w.clock.now - f.since; age > 2*c.h.w.cfg.Scan {
+		c.h.w.fail("S4: %s retires %s of %s, which is there, the same, since %v", c.h.name, path, c.to.name, age)
+	}
+}
+
+// checkStatus checks what can be seen at any time: room (S6), and that what counts as confirmed lies there (S2).
+func (w *world) checkStatus(s *source) {
+	w.stats.checks++
+	for _, h := range w.hosts {
+		d := h.disk
+		if d.bytes < 0 || d.kept < 0 || d.reserved < 0 {
+			w.fail("S6: %s counts %d, %d, %d bytes", h.name, d.bytes, d.kept, d.reserved)
+		}
+	}
+	if w.cfg.Check > 0 && w.stats.checks%int64(w.cfg.Check) == 0 {
+		w.checkFiles(s)
+	}
+}
+
+// checkFiles compares what the coordinator believes with what lies on the disks.
+func (w *world) checkFiles(s *source) {
+	for f, err := range s.coord.Files(context.Background(), coordinator.Query{}) {
+		if err != nil {
+			w.fail("list files of %s: %v", s.name, err)
+			return
+		}
+		for _, r := range f.Status.Replicas {
+			h := w.byName[r.Host]
+			if r.State == v1.ReplicaConfirmed && s.reported[h] && !w.truth.holds(s, h, v1.RelPath(f.Spec.Path), f.Spec.Digest) {
+				w.fail("S2: %s believes %s of %s confirmed, which it does not hold", s.name, f.Spec.Path, h.name)
+			}
+		}
+	}
+}
+
+// unserved lists what is not as it should be once all is well.
+func (w *world) unserved() (bad []string) {
+	for _, s := range w.sources {
+		if s.coord == nil {
+			bad = append(bad, string(s.name)+" has no coordinator")
+			continue
+		}
+		for path, f := range s.files {
+			n := 0
+			sites := make(map[string]bool)
+			for _, h := range w.hosts {
+				if r := h.disk.get(s.name, path); h != s.host && r != nil && r.content == f.content && !h.draining {
+					n++
+					sites[h.site] = true
+				}
+			}
+			if n < s.minimum || n > s.maximum {
+				bad = append(bad, string(s.name)+"/"+string(path)+" has "+string(rune('0'+n))+" replicas of "+v1Size(f.entry.Size))
+			}
+		}
+	}
+	return bad
+}
