@@ -10,7 +10,7 @@ import (
 	v1 "clusterbackup/api/v1"
 )
 
-// patience is how long a shell waits for names.
+// patience is how long a shell waits for names, and how long after its time a wait waits for its last answer.
 const patience = 2 * time.Second
 
 // completeRefs completes KIND, NAME and KIND/NAME. Without a daemon it completes kinds alone.

@@ -102,7 +102,7 @@ func parseGoal(r ref, what string) (goal, error) {
 
 // wait looks again and again until every goal is reached. A daemon that restarts meanwhile does not end it.
 func (p *Program) wait(ctx context.Context, goals []goal, timeout time.Duration) error {
-	waiting, cancel := context.WithTimeout(ctx, max(timeout, 10*time.Second))
+	waiting, cancel := context.WithTimeout(ctx, timeout+patience)
 	defer cancel()
 	deadline := time.Now().Add(timeout)
 	for {
