@@ -10,6 +10,7 @@ import (
 	v1 "clusterbackup/api/v1"
 	"clusterbackup/internal/coordinator"
 	"clusterbackup/internal/location"
+	"clusterbackup/internal/rsync"
 )
 
 // batch claims some files and brings them here: rsync into partial, hash, sync, publish, confirm. It returns how many are
@@ -35,6 +36,9 @@ func (r *CopyReconciler) batch(ctx context.Context, s *Session, l *OpenLocation,
 	defer stopRenewing()
 	return b.run(ctx)
 }
+
+// reasonInterrupted gives claims back through no fault of the files: nothing is held against them.
+const reasonInterrupted = "Interrupted"
 
 // copyBatch is one batch under way. What isn't brought to an end is released.
 type copyBatch struct {
@@ -111,17 +115,21 @@ func (b *copyBatch) run(ctx context.Context) (int, error) {
 	partial, err := b.location.Begin(ctx, source, options)
 	if err != nil {
 		b.space.Release()
-		b.giveAll(coordinator.ReasonFailed, err)
+		b.giveAll(reasonInterrupted, err)
 		return 0, err
 	}
 	defer partial.Close()
 	if err := b.fetch(ctx, partial); err != nil {
-		b.giveAll(coordinator.ReasonFailed, err)
+		reason := reasonInterrupted
+		if errors.Is(err, rsync.ErrFailed) {
+			reason = coordinator.ReasonFailed
+		}
+		b.giveAll(reason, err)
 		return 0, err
 	}
 	published, err := partial.Publish(ctx, b.incoming())
 	if err != nil {
-		b.giveAll(coordinator.ReasonFailed, err)
+		b.giveAll(reasonInterrupted, err)
 		return 0, err
 	}
 	return b.confirm(ctx, published)

@@ -89,7 +89,7 @@ func (i *inventory) send(ctx context.Context, last bool) error {
 	for n, f := range i.page {
 		brief[n] = coordinator.FolderInventory{Folder: f.Folder, Digest: f.Digest}
 	}
-	answer, err := i.session.inventory(ctx, &coordinator.Inventory{Location: i.location.Name, Folders: brief, First: i.first})
+	answer, err := i.session.inventory(ctx, i.location, &coordinator.Inventory{Folders: brief, First: i.first})
 	if err != nil {
 		return err
 	}
@@ -104,7 +104,7 @@ func (i *inventory) send(ctx context.Context, last bool) error {
 		}
 	}
 	if len(whole) > 0 || last {
-		answer, err = i.session.inventory(ctx, &coordinator.Inventory{Location: i.location.Name, Folders: whole, Last: last})
+		answer, err = i.session.inventory(ctx, i.location, &coordinator.Inventory{Folders: whole, Last: last})
 		if err != nil {
 			return err
 		}
@@ -155,7 +155,7 @@ func recordOf(r location.Record) coordinator.Record {
 // settle asks the coordinator to confirm records and does what its answers call for. What it cannot tell now is asked again
 // in the next reconcile.
 func (r *CopyReconciler) settle(ctx context.Context, s *Session, l *OpenLocation, records []coordinator.Record) error {
-	answers, err := s.confirm(ctx, l.Name, records)
+	answers, err := s.confirm(ctx, l, records)
 	if err != nil {
 		r.addPending(s.client, l.Name, records)
 		return fmt.Errorf("confirm %d files: %w", len(records), err)

@@ -115,27 +115,64 @@ func (s *Session) next() (life, turn uint64) {
 	return s.life, s.turn
 }
 
-func (s *Session) inventory(ctx context.Context, page *coordinator.Inventory) (*coordinator.InventoryAnswer, error) {
+// inventory sends a page. Records that are no longer held by the time the lock is taken are left out.
+func (s *Session) inventory(ctx context.Context, l *OpenLocation, page *coordinator.Inventory) (*coordinator.InventoryAnswer, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	page.Source, page.Session = s.client.Source, s.id
+	for i, folder := range page.Folders {
+		if folder.Records == nil {
+			continue
+		}
+		held, _, err := s.stillHeld(l, folder.Records)
+		if err != nil {
+			return nil, err
+		}
+		page.Folders[i].Records, page.Folders[i].Digest = held, coordinator.FolderDigest(held)
+	}
+	page.Source, page.Session, page.Location = s.client.Source, s.id, l.Name
 	page.Life, page.Turn = s.next()
 	return s.peer.Inventory(ctx, page)
 }
 
-func (s *Session) confirm(ctx context.Context, location v1.LocationName, files []coordinator.Record) ([]coordinator.Confirmation, error) {
+// confirm asks about records and answers for each. What was dropped or replaced since the records were read is not asked about:
+// a confirmation that goes out after a drop would count a replica that is gone. Its answer is OutcomeUnclear.
+func (s *Session) confirm(ctx context.Context, l *OpenLocation, records []coordinator.Record) ([]coordinator.Confirmation, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	request := &coordinator.Confirm{Source: s.client.Source, Location: location, Files: files}
+	held, index, err := s.stillHeld(l, records)
+	answers := make([]coordinator.Confirmation, len(records))
+	if err != nil || len(held) == 0 {
+		return answers, err
+	}
+	request := &coordinator.Confirm{Source: s.client.Source, Location: l.Name, Files: held}
 	request.Life, request.Turn = s.next()
 	answer, err := s.peer.Confirm(ctx, request)
 	if err != nil {
 		return nil, err
 	}
-	if len(answer.Answers) != len(files) {
-		return make([]coordinator.Confirmation, len(files)), nil // a malformed answer makes nothing certain
+	if len(answer.Answers) != len(held) {
+		return answers, nil // a malformed answer makes nothing certain
 	}
-	return answer.Answers, nil
+	for i, a := range answer.Answers {
+		answers[index[i]] = a
+	}
+	return answers, nil
+}
+
+// stillHeld returns those records that the location holds exactly so now, and their places in records. The caller holds s.mu, so
+// that they stay held until it has asked.
+func (s *Session) stillHeld(l *OpenLocation, records []coordinator.Record) (held []coordinator.Record, index []int, err error) {
+	held = []coordinator.Record{}
+	for i, r := range records {
+		now, ok, err := l.Get(s.client.Source, r.Path)
+		if err != nil {
+			return nil, nil, err
+		}
+		if ok && !now.Bad && recordOf(now) == r {
+			held, index = append(held, r), append(index, i)
+		}
+	}
+	return held, index, nil
 }
 
 func (s *Session) report(ctx context.Context, location v1.LocationName, files []coordinator.Reported) error {

@@ -31,9 +31,11 @@ var allowed = map[string][]string{
 	"internal/admin":       {"api/v1", "transport", "internal/restore"},
 	"internal/web":         {"api/v1"},
 	"controllers":          {"api/v1", "reconcile", "internal/coordinator", "internal/catalog", "internal/location", "internal/rsync", "internal/tree", "internal/desired", "internal/manifest", "internal/placement"},
-	"internal/cli":         {"api/v1", "transport", "internal/admin", "internal/restore", "internal/rsync", "internal/pki", "internal/manifest"},
+	"internal/cli":         {"api/v1", "transport", "internal/admin", "internal/restore", "internal/rsync", "internal/pki", "internal/manifest", "internal/version", "config/crd"},
 	"internal/daemon":      {"api/v1", "reconcile", "transport", "controllers", "internal"},
 	"cmd":                  {"internal/daemon", "internal/cli"},
+	"config/crd":           {},
+	"internal/version":     {},
 	"hack":                 {},
 }
 

@@ -89,7 +89,7 @@ func (b *backend) filesOf(ctx context.Context, source *v1.Source, query admin.Fi
 		q := coordinator.Query{Prefix: string(query.Path), Underserved: query.Underserved, Overserved: query.Overserved,
 			Unreplicated: query.Unreplicated, Deleted: query.Deleted, Host: query.Host}
 		if after != "" {
-			q.Continue = coordinator.ContinueToken(after)
+			q.Continue = coordinator.ContinueToken(&v1.File{Spec: v1.FileSpec{PathBase64: []byte(after)}})
 		}
 		for file, err := range running.Coordinator.Files(ctx, q) {
 			if !yield(file, err) || err != nil {

@@ -58,7 +58,7 @@ const copiesAtOnce = 4
 func newLoops(h *host, session uint64, metrics *reconcile.Metrics) *loops {
 	self := h.identity.Host()
 	l := &loops{host: h, sources: &controllers.SourceSet{}, locations: &controllers.LocationSet{}, counters: &controllers.Counters{}}
-	l.manifests = &manifests{dir: filepath.Join(h.options.State, "manifests")}
+	l.manifests = &manifests{dir: filepath.Join(h.options.State, "manifests"), cluster: h.identity.ClusterUID()}
 	l.sessions = &controllers.Sessions{ID: session, Dial: func(c controllers.Client) controllers.Coordinator { return remote{h.peers, c.Coordinator} }}
 	retention := func(name v1.SourceName) v1.Retention {
 		for _, s := range h.desired.Sources() {
@@ -209,9 +209,14 @@ func (l *loops) rescan(name v1.SourceName) {
 // hostInfos is what desired state says of the hosts, as coordinators want it.
 func (l *loops) hostInfos() []coordinator.HostInfo {
 	hosts := l.host.desired.Hosts()
+	lends := map[v1.HostName]bool{}
+	for _, location := range l.host.desired.Locations() {
+		lends[location.Spec.Host] = true
+	}
 	infos := make([]coordinator.HostInfo, len(hosts))
 	for i, h := range hosts {
-		infos[i] = coordinator.HostInfo{Name: v1.HostName(h.Name), Labels: h.Labels, Cordoned: h.Spec.Cordoned, Draining: h.Spec.Draining}
+		name := v1.HostName(h.Name)
+		infos[i] = coordinator.HostInfo{Name: name, Labels: h.Labels, Cordoned: h.Spec.Cordoned, Draining: h.Spec.Draining, NoLocations: !lends[name]}
 		if h.Spec.CordonedUntil != nil {
 			infos[i].MaintenanceUntil = h.Spec.CordonedUntil.Time
 		}

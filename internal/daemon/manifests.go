@@ -18,6 +18,8 @@ import (
 // manifests keeps the newest manifest of each source of this host in a file, so that it is made once for all its holders.
 type manifests struct {
 	dir string
+	// cluster is the cluster's UID, which goes into each.
+	cluster string
 
 	mu       sync.Mutex
 	versions map[v1.SourceName]string
@@ -53,7 +55,7 @@ func (m *manifests) write(ctx context.Context, running *controllers.RunningSourc
 		return err
 	}
 	defer os.Remove(tmp.Name())
-	if err := errors.Join(running.Coordinator.WriteManifest(ctx, tmp), tmp.Close()); err != nil {
+	if err := errors.Join(running.Coordinator.WriteManifest(ctx, m.cluster, tmp), tmp.Close()); err != nil {
 		return err
 	}
 	return os.Rename(tmp.Name(), path)

@@ -11,6 +11,7 @@ import (
 
 	"clusterbackup/internal/admin"
 	"clusterbackup/internal/pki"
+	"clusterbackup/internal/version"
 	"clusterbackup/internal/web"
 	"clusterbackup/reconcile"
 	"clusterbackup/transport"
@@ -56,7 +57,9 @@ func (h *host) serve(ctx context.Context, parts *errgroup.Group) {
 	parts.Go(func() error { return socket.run(ctx, h.socket, socket.identifySocket) })
 	if h.http != nil {
 		gatherers := prometheus.Gatherers{h.registry, reconcile.QueueMetrics()}
-		parts.Go(func() error { return serveHTTP(ctx, h.http, gatherers, h.ready, web.Handler(h.backend)) })
+		parts.Go(func() error {
+			return serveHTTP(ctx, h.http, gatherers, h.ready, web.Handler(h.backend, web.Options{Host: h.identity.Host(), Version: version.Get().Version}))
+		})
 	}
 }
 

@@ -98,16 +98,22 @@ func protected(want *v1.Source, state controllers.SourceState, counts *coordinat
 }
 
 func verified(counts *coordinator.Status) metav1.Condition {
-	if counts.Corrupt > 0 {
-		return condition(v1.ConditionVerified, false, "Corrupt", fmt.Sprintf("%d replicas are corrupt and not replaced yet", counts.Corrupt))
+	corrupt := 0
+	for _, p := range counts.Problems {
+		if p.Reason == "Corrupt" {
+			corrupt++
+		}
+	}
+	if corrupt > 0 {
+		return condition(v1.ConditionVerified, false, "Corrupt", fmt.Sprintf("%d replicas are corrupt and not replaced yet", corrupt))
 	}
 	return condition(v1.ConditionVerified, true, "NoneCorrupt", "no replica is known to be corrupt")
 }
 
 func deletionsHeld(want *v1.Source, counts *coordinator.Status) metav1.Condition {
-	if counts.HeldDeletions > 0 {
-		return condition(v1.ConditionDeletionsHeld, true, "MassDeletion",
-			fmt.Sprintf("%d files are gone; `cbctl approve source/%s --deletions` lets that through", counts.HeldDeletions, want.Name))
+	if counts.HeldWhy != "" {
+		return condition(v1.ConditionDeletionsHeld, true, counts.HeldWhy,
+			fmt.Sprintf("%d files are gone, which is not believed; `cbctl approve source/%s --deletions` lets it through", counts.HeldDeletions, want.Name))
 	}
 	return condition(v1.ConditionDeletionsHeld, false, "None", "no deletion is held")
 }
