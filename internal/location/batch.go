@@ -62,9 +62,11 @@ func (b *Batch) begin(ctx context.Context) (err error) {
 	if err := checkSourceName(b.source); err != nil {
 		return err
 	}
-	if err := errors.Join(b.l.Check(ctx), b.l.usable()); err != nil {
+	leave, err := b.l.enterToWrite(ctx)
+	if err != nil {
 		return err
 	}
+	defer leave()
 	if b.sync, err = b.l.newSyncer(); err != nil {
 		return err
 	}
@@ -132,8 +134,8 @@ func (b *Batch) Close() error {
 		return nil
 	}
 	b.closed = true
-	b.sync.close()
-	partial, err := b.l.top.open(partialRoot)
+	defer b.sync.close()
+	partial, err := b.sync.top.open(partialRoot)
 	if err != nil {
 		b.opts.Reservation.Release()
 		return fmt.Errorf("close batch: %w", err)
@@ -186,9 +188,11 @@ func (l *Location) resumable(partial folder, name string) bool {
 func (l *Location) dropIdle() bool { return l.dropIdleIf(func(folder, string) bool { return true }) }
 
 func (l *Location) dropIdleIf(drop func(partial folder, name string) bool) bool {
-	if l.Check(context.Background()) != nil {
+	leave, err := l.enterToWrite(context.Background())
+	if err != nil {
 		return false
 	}
+	defer leave()
 	l.stateMu.Lock()
 	defer l.stateMu.Unlock()
 	partial, err := l.top.open(partialRoot)

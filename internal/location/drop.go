@@ -31,9 +31,14 @@ func (l *Location) Drop(ctx context.Context, source v1.SourceName, path v1.RelPa
 // DropAll drops several replicas at the cost of one. Errors are per file, in the order given; the last result means that the whole
 // failed, and what was deleted will show when the location is opened again.
 func (l *Location) DropAll(ctx context.Context, source v1.SourceName, doomed []Doomed) ([]error, error) {
+	leave, err := l.enterToWrite(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("drop replicas of %s: %w", source, err)
+	}
+	defer leave()
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if err := errors.Join(checkSourceName(source), l.Check(ctx), l.usable()); err != nil {
+	if err := errors.Join(checkSourceName(source), l.Check(ctx)); err != nil {
 		return nil, fmt.Errorf("drop replicas of %s: %w", source, err)
 	}
 	errs := make([]error, len(doomed))
@@ -149,15 +154,20 @@ func (l *Location) unlink(sync *syncer, path string) error {
 // Retire moves replicas of files that the source no longer has to versions/, where they are kept for keepFor at least by this host's
 // clock. Errors are per path, in the order given; a path that is not held is no error.
 func (l *Location) Retire(ctx context.Context, source v1.SourceName, paths []v1.RelPath, keepFor time.Duration) ([]error, error) {
+	leave, err := l.enterToWrite(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("retire files of %s: %w", source, err)
+	}
+	defer leave()
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if err := errors.Join(checkSourceName(source), l.Check(ctx), l.usable()); err != nil {
+	if err := errors.Join(checkSourceName(source), l.Check(ctx)); err != nil {
 		return nil, fmt.Errorf("retire files of %s: %w", source, err)
 	}
 	errs := make([]error, len(paths))
 	var recs []Record
 	var at []int
-	err := l.db.View(func(tx *bbolt.Tx) error {
+	err = l.db.View(func(tx *bbolt.Tx) error {
 		s := readSource(tx, source)
 		for i, path := range paths {
 			rec, held, err := s.get(path)

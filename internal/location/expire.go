@@ -130,17 +130,19 @@ func gap(versions []Version, i int) time.Duration {
 
 // deleteVersions forgets versions, durably, and deletes them; a crash in between leaves intents that do the rest.
 func (l *Location) deleteVersions(ctx context.Context, source v1.SourceName, versions []Version, sum *Expired) error {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if err := errors.Join(l.Check(ctx), l.usable()); err != nil {
+	leave, err := l.enterToWrite(ctx)
+	if err != nil {
 		return err
 	}
+	defer leave()
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	intents := make([]*intent, len(versions))
 	for i, v := range versions {
 		intents[i] = &intent{kind: intentExpire, source: source, record: v.Record, name: v.Name[len(versionsFolder(source))+1:]}
 	}
 	var freed totals
-	err := l.commit(func(u *update) error {
+	err = l.commit(func(u *update) error {
 		s, err := u.source(source)
 		if err != nil {
 			return err

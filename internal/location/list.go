@@ -2,6 +2,7 @@ package location
 
 import (
 	"bytes"
+	"context"
 	"iter"
 
 	"go.etcd.io/bbolt"
@@ -231,13 +232,15 @@ func (l *Location) SetGeneration(source v1.SourceName, records []Record) error {
 
 // amend changes records in place. Nothing is written when nothing changes.
 func (l *Location) amend(source v1.SourceName, paths []v1.RelPath, change func(rec *Record, i int) bool) error {
-	if err := l.state(); err != nil {
+	leave, err := l.enterToWrite(context.Background())
+	if err != nil {
 		return err
 	}
+	defer leave()
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	var changed []Record
-	err := l.db.View(func(tx *bbolt.Tx) error {
+	err = l.db.View(func(tx *bbolt.Tx) error {
 		s := readSource(tx, source)
 		for i, path := range paths {
 			rec, held, err := s.get(path)

@@ -58,12 +58,14 @@ type Location struct {
 
 	// mu is held while files are moved: there is one set of intents at a time.
 	mu         sync.Mutex
+	rebuildMu  sync.Mutex   // held by Rebuild
 	keptMu     sync.Mutex   // held while a file of sums or manifests is replaced
 	clock      atomic.Int64 // the latest time seen, Unix seconds
 	rebuilding atomic.Bool
 
 	stateMu sync.Mutex
 	broken  error                   // ErrClosed, or why no more may be written
+	inside  sync.WaitGroup          // calls that use open folders; Close waits for them
 	resumed map[string]struct{}     // folders of unfinished copies that are being worked on
 	sums    map[v1.SourceName]*sums // what is known of the checksum files
 
@@ -199,10 +201,8 @@ func (l *Location) markRebuild(rebuild bool) error {
 	})
 }
 
-// Close ends all use of the location. Batches must be closed before.
+// Close ends all use of the location: calls that are under way are waited for, later ones get ErrClosed.
 func (l *Location) Close() error {
-	l.mu.Lock()
-	defer l.mu.Unlock()
 	l.stateMu.Lock()
 	closed := l.broken == ErrClosed
 	l.broken = ErrClosed
@@ -210,6 +210,7 @@ func (l *Location) Close() error {
 	if closed {
 		return nil
 	}
+	l.inside.Wait()
 	var err error
 	if l.db != nil {
 		err = l.db.Close()
@@ -218,6 +219,32 @@ func (l *Location) Close() error {
 		l.top.close()
 	}
 	return err
+}
+
+// enter is called at the start of what reads or writes files, and leave at its end.
+func (l *Location) enter() (leave func(), err error) {
+	l.stateMu.Lock()
+	defer l.stateMu.Unlock()
+	if l.broken != nil {
+		return nil, l.broken
+	}
+	l.inside.Add(1)
+	return l.inside.Done, nil
+}
+
+// enterToWrite is enter for what needs to know what is held.
+func (l *Location) enterToWrite(ctx context.Context) (leave func(), err error) {
+	if l.rebuilding.Load() {
+		return nil, ErrRebuilding
+	}
+	if leave, err = l.enter(); err != nil {
+		return nil, err
+	}
+	if err := l.Check(ctx); err != nil {
+		leave()
+		return nil, err
+	}
+	return leave, nil
 }
 
 // UID is the location's identity, from its location.json.
@@ -242,17 +269,6 @@ func (l *Location) state() error {
 	l.stateMu.Lock()
 	defer l.stateMu.Unlock()
 	return l.broken
-}
-
-// usable is state, and whether what is held is known.
-func (l *Location) usable() error {
-	if err := l.state(); err != nil {
-		return err
-	}
-	if l.rebuilding.Load() {
-		return ErrRebuilding
-	}
-	return nil
 }
 
 // unsettled stops all writing after a failure that left intents behind.

@@ -47,9 +47,11 @@ type arrival struct {
 func (b *Batch) Publish(ctx context.Context, files []Incoming) ([]Published, error) {
 	out := make([]Published, len(files))
 	arrivals := b.arrivals(files, out)
-	if err := errors.Join(b.l.Check(ctx), b.l.usable()); err != nil {
+	leave, err := b.l.enterToWrite(ctx)
+	if err != nil {
 		return nil, fmt.Errorf("publish files of %s: %w", b.source, err)
 	}
+	defer leave()
 	b.sync.plan(len(arrivals), b.l.wholeSync)
 	if err := b.inspect(ctx, arrivals); err != nil {
 		return nil, fmt.Errorf("publish files of %s: %w", b.source, err)
@@ -162,7 +164,7 @@ func (b *Batch) place(ctx context.Context, arrivals []*arrival) error {
 	l := b.l
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if err := errors.Join(l.Check(ctx), l.usable()); err != nil {
+	if err := l.Check(ctx); err != nil { // hashing may have taken long
 		return err
 	}
 	if err := b.findOld(good(arrivals)); err != nil {

@@ -1,7 +1,6 @@
 package location
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -28,8 +27,13 @@ type Found struct {
 // Generation, records without a file are removed. It goes on where an earlier run was stopped. It must run to its end when
 // Rebuilding is true, and may at any other time. progress may be nil.
 func (l *Location) Rebuild(ctx context.Context, progress func(Found)) (Found, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
+	leave, err := l.enter()
+	if err != nil {
+		return Found{}, fmt.Errorf("rebuild index of location %s: %w", l.cfg.Name, err)
+	}
+	defer leave()
+	l.rebuildMu.Lock()
+	defer l.rebuildMu.Unlock()
 	r := rebuild{l: l, ctx: ctx, hash: newHasher(), progress: progress}
 	if r.progress == nil {
 		r.progress = func(Found) {}
@@ -156,15 +160,8 @@ func (r *rebuild) replicas(source v1.SourceName, dir string) error {
 		return err
 	}
 	defer at.close()
-	entries, err := list(at)
+	entries, err := r.compare(source, dir, at)
 	if err != nil {
-		return err
-	}
-	known, err := r.l.FolderRecords(source, dir)
-	if err != nil {
-		return err
-	}
-	if err := r.compare(source, dir, at, entries, known); err != nil {
 		return err
 	}
 	for _, e := range entries {
@@ -177,8 +174,22 @@ func (r *rebuild) replicas(source v1.SourceName, dir string) error {
 	return nil
 }
 
-// compare brings the records of one folder in line with its files, some at a time.
-func (r *rebuild) compare(source v1.SourceName, dir string, at folder, entries []entry, known []Record) error {
+// compare brings the records of one folder in line with its files, some at a time, while nothing moves.
+func (r *rebuild) compare(source v1.SourceName, dir string, at folder) ([]entry, error) {
+	r.l.mu.Lock()
+	defer r.l.mu.Unlock()
+	entries, err := list(at)
+	if err != nil {
+		return nil, err
+	}
+	known, err := r.l.FolderRecords(source, dir)
+	if err != nil {
+		return nil, err
+	}
+	return entries, r.compareEach(source, dir, at, entries, known)
+}
+
+func (r *rebuild) compareEach(source v1.SourceName, dir string, at folder, entries []entry, known []Record) error {
 	gone := map[v1.RelPath]Record{}
 	for _, rec := range known {
 		gone[rec.Path] = rec
@@ -245,56 +256,83 @@ func (r *rebuild) withoutFolder(source v1.SourceName) error {
 		if err != nil {
 			return err
 		}
-		at, err := r.l.top.open(join(string(source), folder.Path))
-		if err == nil {
-			at.close()
-			continue
-		}
-		if !isAbsent(err) {
-			return err
-		}
-		gone := map[v1.RelPath]Record{}
-		for _, rec := range folder.Records {
-			gone[rec.Path] = rec
-		}
-		if err := r.write(source, nil, gone); err != nil {
+		if err := r.forgetFolder(source, folder.Path); err != nil {
 			return err
 		}
 	}
 	return r.lostVersions(source)
 }
 
+// forgetFolder removes the records of a folder that is gone.
+func (r *rebuild) forgetFolder(source v1.SourceName, path string) error {
+	r.l.mu.Lock()
+	defer r.l.mu.Unlock()
+	at, err := r.l.top.open(join(string(source), path))
+	if err == nil {
+		at.close()
+		return nil
+	}
+	if !isAbsent(err) {
+		return err
+	}
+	recs, err := r.l.FolderRecords(source, path)
+	if err != nil {
+		return err
+	}
+	gone := map[v1.RelPath]Record{}
+	for _, rec := range recs {
+		gone[rec.Path] = rec
+	}
+	return r.write(source, nil, gone)
+}
+
 func (r *rebuild) lostVersions(source v1.SourceName) error {
-	at := cursor{top: r.l.top}
-	defer at.close()
 	for v, err := range r.l.Versions(source, "") {
 		if err != nil {
 			return err
 		}
-		dir, base := split(v.Name)
-		there := false
-		f, err := at.find(dir)
-		if err == nil {
-			there, err = f.exists(base)
-		}
-		if err != nil && !isAbsent(err) {
-			return err
-		}
-		if there {
+		if there, err := r.l.hasFile(v.Name); err != nil || there {
+			if err != nil {
+				return err
+			}
 			continue
 		}
-		if err := r.l.Check(r.ctx); err != nil {
-			return err
-		}
-		r.found.Removed++
-		if err := r.l.commit(func(u *update) error {
-			s, err := u.source(source)
-			return cmp.Or(err, s.removeVersion(&v))
-		}, nil); err != nil {
+		if err := r.forgetVersion(source, &v); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// hasFile tells whether anything is at a path below the location.
+func (l *Location) hasFile(path string) (bool, error) {
+	dir, base := split(path)
+	at, err := l.top.open(dir)
+	if isAbsent(err) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	defer at.close()
+	return at.exists(base)
+}
+
+// forgetVersion removes the record of a version whose file is gone.
+func (r *rebuild) forgetVersion(source v1.SourceName, v *Version) error {
+	r.l.mu.Lock()
+	defer r.l.mu.Unlock()
+	if err := r.l.Check(r.ctx); err != nil {
+		return err
+	}
+	return r.l.commit(func(u *update) error {
+		s, err := u.source(source)
+		if err != nil || s.versions.Get(versionKey(v.Path, v.Since.Unix())) == nil { // expired meanwhile
+			return err
+		}
+		r.found.Removed++
+		return s.removeVersion(v)
+	}, nil)
 }
 
 // versions takes up the files in versions/ that the index doesn't know.
@@ -307,31 +345,45 @@ func (r *rebuild) versions(source v1.SourceName, dir string) error {
 		return err
 	}
 	defer at.close()
-	entries, err := list(at)
+	entries, err := r.compareVersions(source, dir, at)
 	if err != nil {
 		return err
+	}
+	for _, e := range entries {
+		if isFolder(&e.st) {
+			if err := r.versions(source, join(dir, e.name)); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (r *rebuild) compareVersions(source v1.SourceName, dir string, at folder) ([]entry, error) {
+	r.l.mu.Lock()
+	defer r.l.mu.Unlock()
+	entries, err := list(at)
+	if err != nil {
+		return nil, err
 	}
 	known, err := r.knownVersions(source, dir)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	var put []Version
 	for _, e := range entries {
-		switch name := join(versionsFolder(source), dir, e.name); {
-		case isFolder(&e.st):
-			err = r.versions(source, join(dir, e.name))
-		case isRegular(&e.st) && !known[name]:
-			var v Version
-			if v, err = r.examineVersion(at, e, dir); err == nil {
-				v.Name = name
-				put = append(put, v)
-			}
+		name := join(versionsFolder(source), dir, e.name)
+		if !isRegular(&e.st) || known[name] {
+			continue
 		}
+		v, err := r.examineVersion(at, e, dir)
 		if err != nil {
-			return err
+			return nil, err
 		}
+		v.Name = name
+		put = append(put, v)
 	}
-	return r.writeVersions(source, put)
+	return entries, r.writeVersions(source, put)
 }
 
 // knownVersions are the names of those in one folder that the index has.

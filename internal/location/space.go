@@ -66,14 +66,19 @@ func (r *Reservation) Release() {
 
 // Reserve keeps room for that many bytes in that many files, or says ErrFull. Unfinished copies that wait to be resumed make way.
 func (l *Location) Reserve(bytes int64, files int) (*Reservation, error) {
-	if err := l.usable(); err != nil {
+	if l.rebuilding.Load() {
+		return nil, ErrRebuilding
+	}
+	leave, err := l.enter()
+	if err != nil {
 		return nil, err
 	}
+	defer leave()
 	if bytes < 0 || files < 0 {
 		return nil, fmt.Errorf("reserve %d bytes in %d files: less than nothing", bytes, files)
 	}
 	res := &Reservation{space: l.space}
-	err := l.space.grow(res, bytes, files)
+	err = l.space.grow(res, bytes, files)
 	if err != nil && l.dropIdle() {
 		err = l.space.grow(res, bytes, files)
 	}
@@ -90,14 +95,19 @@ func (l *Location) SetLimits(capacity, reserve int64) {
 	l.space.capacity, l.space.reserve = capacity, reserve
 }
 
-// Space tells how the location stands.
+// Space tells how the location stands; all zero when it is closed.
 func (l *Location) Space() Space {
+	leave, err := l.enter()
+	if err != nil {
+		return Space{}
+	}
+	defer leave()
 	s := l.space
 	s.disks.mu.Lock()
 	defer s.disks.mu.Unlock()
-	used, free := s.used(), s.free()
+	used, room := s.used(), s.room()
 	return Space{
-		Capacity: used + s.reserved + s.room(), Used: used, Reserved: s.reserved, Free: free,
+		Capacity: used + s.reserved + room, Used: used, Reserved: s.reserved, Free: max(0, room),
 		Replicas: s.held.replicas, Versions: s.held.versions,
 	}
 }
@@ -122,8 +132,6 @@ func (s *space) roomByCapacity() int64 {
 
 func (s *space) roomOnDisk(free int64) int64 { return free - s.reserve - s.disks.reserved[s.device] }
 
-func (s *space) free() int64 { return max(0, s.room()) }
-
 // grow adds to a reservation, or says ErrFull and adds nothing.
 func (s *space) grow(r *Reservation, bytes int64, files int) error {
 	s.disks.mu.Lock()
@@ -135,7 +143,7 @@ func (s *space) grow(r *Reservation, bytes int64, files int) error {
 	// Each file rounds up to a block, and needs an entry and an inode.
 	onDisk := bytes + int64(files)*(block+512)
 	if bytes > s.roomByCapacity() || onDisk > s.roomOnDisk(free) {
-		return fmt.Errorf("reserve %d bytes in %d files, %d bytes are free: %w", bytes, files, s.free(), ErrFull)
+		return fmt.Errorf("reserve %d bytes in %d files, %d bytes are free: %w", bytes, files, max(0, s.room()), ErrFull)
 	}
 	r.bytes += bytes
 	r.onDisk += onDisk

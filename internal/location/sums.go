@@ -32,12 +32,17 @@ type sums struct {
 // quiet (they will again), unless that has gone on for twenty times as long. 0 writes them all. A location that is at rest is not
 // written to.
 func (l *Location) FlushSums(ctx context.Context, quiet time.Duration) error {
-	sources, err := l.Sources()
+	if l.rebuilding.Load() {
+		return nil
+	}
+	leave, err := l.enter()
 	if err != nil {
 		return err
 	}
-	if l.rebuilding.Load() {
-		return nil
+	defer leave()
+	sources, err := l.Sources()
+	if err != nil {
+		return err
 	}
 	for _, source := range sources {
 		changed, due, err := l.sumsDue(source, quiet)
@@ -120,10 +125,15 @@ func sumLine(source v1.SourceName, rec *Record) string {
 
 // PutManifest replaces the manifest of a source with what r brings, whole or not at all. version is for ManifestVersion.
 func (l *Location) PutManifest(ctx context.Context, source v1.SourceName, version string, r io.Reader) error {
-	if err := errors.Join(checkSourceName(source), l.usable()); err != nil {
+	leave, err := l.enterToWrite(ctx)
+	if err != nil {
 		return fmt.Errorf("put manifest of %s: %w", source, err)
 	}
-	err := l.replaceKept(ctx, manifestsRoot, manifestName(source), func(w io.Writer) error {
+	defer leave()
+	if err := checkSourceName(source); err != nil {
+		return fmt.Errorf("put manifest of %s: %w", source, err)
+	}
+	err = l.replaceKept(ctx, manifestsRoot, manifestName(source), func(w io.Writer) error {
 		_, err := io.Copy(w, r)
 		return err
 	})
@@ -157,6 +167,11 @@ func (l *Location) ManifestVersion(source v1.SourceName) (version string, err er
 
 // OpenManifest reads the manifest of a source; os.ErrNotExist when there is none.
 func (l *Location) OpenManifest(ctx context.Context, source v1.SourceName) (io.ReadCloser, error) {
+	leave, err := l.enter()
+	if err != nil {
+		return nil, fmt.Errorf("open manifest of %s: %w", source, err)
+	}
+	defer leave()
 	if err := errors.Join(checkSourceName(source), l.Check(ctx)); err != nil {
 		return nil, fmt.Errorf("open manifest of %s: %w", source, err)
 	}

@@ -2,7 +2,6 @@ package location
 
 import (
 	"context"
-	"errors"
 	"fmt"
 
 	"golang.org/x/sys/unix"
@@ -39,9 +38,11 @@ type VerifyOptions struct {
 // Verify reads replicas again and compares their bytes with their digests. Verdicts are in the order of paths; what was found is
 // recorded in one write.
 func (l *Location) Verify(ctx context.Context, source v1.SourceName, paths []v1.RelPath, opts VerifyOptions) ([]Verdict, error) {
-	if err := errors.Join(l.Check(ctx), l.usable()); err != nil {
+	leave, err := l.enterToWrite(ctx)
+	if err != nil {
 		return nil, fmt.Errorf("verify replicas of %s: %w", source, err)
 	}
+	defer leave()
 	verdicts := make([]Verdict, len(paths))
 	recs := make([]Record, len(paths))
 	hash := newHasher()
@@ -87,7 +88,7 @@ func (l *Location) noteVerdicts(ctx context.Context, source v1.SourceName, recs 
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	// A disk that went away makes everything Missing: that is no finding.
-	if err := errors.Join(l.Check(ctx), l.usable()); err != nil {
+	if err := l.Check(ctx); err != nil {
 		return fmt.Errorf("verify replicas of %s: %w", source, err)
 	}
 	hash := newHasher()
