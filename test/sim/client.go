@@ -135,8 +135,9 @@ func (c *client) inventory(p *proc) error {
 	c.lock.lock(p)
 	defer c.lock.unlock(&c.h.w.clock)
 	folders := make(map[string][]coordinator.Record)
-	for path, r := range c.h.disk.replicas[c.to.name] {
-		folders[path.Dir()] = append(folders[path.Dir()], record(path, r))
+	held := c.h.disk.replicas[c.to.name]
+	for _, path := range slices.Sorted(maps.Keys(held)) {
+		folders[path.Dir()] = append(folders[path.Dir()], record(path, held[path]))
 	}
 	var brief, whole []coordinator.FolderInventory
 	for _, name := range slices.Sorted(maps.Keys(folders)) {
@@ -168,6 +169,9 @@ func (c *client) page(p *proc, page *coordinator.Inventory) (*coordinator.Invent
 		answer, err := co.Inventory(ctx, c.h.name, page)
 		if err == nil && page.Last && session == c.h.session {
 			c.to.reported[c.h] = true
+			if c.to.told != nil {
+				c.to.told[c.h] = true
+			}
 			c.h.w.truth.reported(c.to, c.h, sent)
 		}
 		return answer, err
@@ -469,6 +473,9 @@ func (c *client) drop(p *proc, bytes int64, reason string) (dropped int, retry t
 	defer c.lock.unlock(&c.h.w.clock)
 	w := c.h.w
 	asked := w.clock.now
+	if bytes == 0 {
+		bytes = 1 << 62
+	}
 	request := &coordinator.Drop{Source: c.to.name, Location: c.h.location, MaxFiles: 1000, MaxBytes: bytes, Reason: reason}
 	request.Life, request.Turn = c.turnNow()
 	var answer *coordinator.DropAnswer
@@ -485,6 +492,7 @@ func (c *client) drop(p *proc, bytes int64, reason string) (dropped int, retry t
 	}
 	defer func() { held.open = false }()
 	if len(answer.Grants) == 0 {
+		w.say("%s may drop nothing of %s for %s: %s", c.h.name, c.to.name, reason, answer.Why)
 		return 0, answer.RetryAfter, nil
 	}
 	report := &coordinator.Dropped{Source: c.to.name, Location: c.h.location}

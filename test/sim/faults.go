@@ -192,7 +192,7 @@ func (c *chaos) rollback(p *proc, s *source) {
 func (c *chaos) amnesia(p *proc, s *source) {
 	c.restart(p, s, "restarts without its catalog", func() {
 		s.catPath += "x"
-		s.saved, s.lost = "", true
+		s.saved, s.lostAt, s.told = "", c.w.clock.now, make(map[*host]bool)
 	})
 }
 

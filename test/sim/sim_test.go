@@ -1,9 +1,11 @@
 package sim
 
 import (
+	"context"
 	"flag"
 	"fmt"
 	"math/rand/v2"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -15,6 +17,7 @@ import (
 var (
 	seedFlag  = flag.Uint64("seed", 0, "seed of the one simulation to run; 0: several, by their numbers")
 	hostsFlag = flag.Int("hosts", 0, "hosts of each simulation; 0: 3 to 8, by the seed")
+	traceFlag = flag.String("trace", "", "file that the latest run's whole trace is written to")
 	yearsFlag = flag.Float64("years", 0, "host-years in all; 0: 200")
 )
 
@@ -78,6 +81,9 @@ func TestSim(t *testing.T) {
 // simulate runs one world through faults, then without, and returns what is wrong with a trace.
 func simulate(t *testing.T, seed uint64, hosts int, length time.Duration) (stats, []string) {
 	w := faultyWorld(t, seed, hosts)
+	if *traceFlag != "" {
+		w.cfg.Trace = 1 << 20
+	}
 	defer w.stop()
 	for _, h := range w.hosts {
 		h.start()
@@ -89,6 +95,9 @@ func simulate(t *testing.T, seed uint64, hosts int, length time.Duration) (stats
 	}
 	c.end()
 	w.settle()
+	if *traceFlag != "" {
+		os.WriteFile(*traceFlag, []byte(strings.Join(w.lines(), "\n")), 0o600)
+	}
 	if len(w.problems) == 0 {
 		return w.stats, nil
 	}
@@ -114,6 +123,9 @@ func (w *world) settle() {
 	slices.Sort(bad)
 	for _, h := range w.hosts {
 		w.say("%s: %s of %s free, %s in versions", h.name, v1Size(h.disk.free()), v1Size(h.disk.capacity), v1Size(h.disk.kept))
+	}
+	for _, b := range bad[:min(len(bad), 3)] {
+		w.sayFile(strings.Fields(b)[0])
 	}
 	w.fail("L1: %d files are not as they should be: %v; the last copy or drop was %v ago", len(bad), bad[:min(len(bad), 5)], w.clock.now-w.stats.lastMove)
 }
@@ -144,3 +156,19 @@ func faultyWorld(t *testing.T, seed uint64, hosts int) *world {
 	}
 	return w
 }
+
+func (w *world) sayFile(name string) {
+	for _, s := range w.sources {
+		if path, ok := strings.CutPrefix(name, string(s.name)+"/"); ok {
+			f, err := s.coord.File(t0, v1.RelPath(path))
+			w.say("%s: %v %v %+v", name, err, f.Status.Service, f.Status.Replicas)
+			for _, h := range w.hosts {
+				if r := h.disk.get(s.name, v1.RelPath(path)); r != nil {
+					w.say("   %s holds gen %v content %d", h.name, r.gen, r.content)
+				}
+			}
+		}
+	}
+}
+
+var t0 = context.Background()

@@ -42,8 +42,9 @@ type source struct {
 	cat      *catalog.Catalog
 	coord    *coordinator.Coordinator
 	lives    uint64
-	born     time.Duration // when the coordinator started
-	lost     bool          // it started without its catalog
+	born     time.Duration  // when the coordinator started
+	lostAt   time.Duration  // when the catalog was lost
+	told     map[*host]bool // who has reported since; nil: it was never lost
 	reported map[*host]bool
 	scanner  *proc
 	ticker   *proc
