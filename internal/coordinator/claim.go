@@ -82,6 +82,13 @@ func (cs *claims) remove(key catalog.Key, host v1.HostName) bool {
 	return false
 }
 
+// drop takes all of a host's away.
+func (cs *claims) drop(host v1.HostName) {
+	for key := range cs.byKey {
+		cs.remove(key, host)
+	}
+}
+
 // move follows a file into another class.
 func (cs *claims) move(key catalog.Key, to uint32) (claimed bool) {
 	list := cs.byKey[key]

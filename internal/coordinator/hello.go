@@ -93,6 +93,7 @@ func (c *Coordinator) greet(h *host, req *Hello) {
 			h.turn += sessionStep
 			h.settled = h.turn
 		}
+		c.claims.drop(h.name) // a client forgets its claims when it ends
 		h.session, h.hello = req.Session, true
 		for _, l := range h.locations {
 			l.reported, l.inventory = false, nil

@@ -330,9 +330,12 @@ func (c *Coordinator) release(from v1.HostName, req *Release, keys []catalog.Key
 			c.stale = true
 		}
 		switch f.Reason {
-		case ReasonVanished, ReasonChanged:
+		case ReasonVanished:
 			look = append(look, f.Path)
-			c.refusals.add(keys[i], from, now, 5*time.Second)
+			c.refusals.add(keys[i], from, now, time.Minute)
+		case ReasonChanged:
+			look = append(look, f.Path)
+			c.refusals.add(keys[i], from, now, soon)
 		case ReasonFailed:
 			c.refusals.fail(keys[i], from, now)
 			c.problems.add(v1.Problem{Path: quote(f.Path), Reason: "CopyFailed", Message: clip(f.Message), Host: from})

@@ -161,7 +161,7 @@ func newWorld(t *testing.T, f failer, min int32, hosts ...v1.HostName) *world {
 	w.infos = []HostInfo{{Name: ownHost}}
 	for _, name := range hosts {
 		w.infos = append(w.infos, HostInfo{Name: name})
-		w.peers[name] = &peer{w: w, name: name, loc: v1.LocationName(name + "-disk"), disk: make(map[v1.RelPath]Record), session: 1}
+		w.peers[name] = &peer{w: w, name: name, loc: v1.LocationName(name + "-disk"), disk: make(map[v1.RelPath]Record), kept: make(map[v1.RelPath]Record), session: 1}
 	}
 	w.start()
 	return w
@@ -212,6 +212,8 @@ type peer struct {
 	loc      v1.LocationName
 	capacity int64
 	disk     map[v1.RelPath]Record
+	// kept are earlier versions that were confirmed, until what replaced them is.
+	kept map[v1.RelPath]Record
 	// reserved is what copies under way will take.
 	reserved   int64
 	session    uint64
@@ -220,6 +222,28 @@ type peer struct {
 	draining   bool
 	copies     int
 	drops      int
+}
+
+// publish puts a version under its real name; what was there is kept.
+func (p *peer) publish(r Record) {
+	if old, ok := p.disk[r.Path]; ok && !old.Gen.IsZero() && old.Digest != r.Digest {
+		p.kept[r.Path] = old
+	}
+	p.disk[r.Path] = r
+}
+
+// confirmed takes note of a yes.
+func (p *peer) confirmed(r Record, gen v1.Generation) {
+	if p.disk[r.Path].Digest == r.Digest {
+		r.Gen = gen
+		p.disk[r.Path] = r
+		delete(p.kept, r.Path)
+	}
+}
+
+// holds tells whether a version lies on the disk, replaced but kept or not.
+func (p *peer) holds(path v1.RelPath, digest v1.Digest) bool {
+	return p.disk[path].Digest == digest || p.kept[path].Digest == digest
 }
 
 func (p *peer) used() (n int64) {
@@ -327,7 +351,7 @@ func (p *peer) copy(c Claimed) (Record, bool) {
 	}
 	p.copies++
 	r := Record{Path: c.Path, Gen: c.Gen, Digest: now.digest(), Size: now.size, ModTime: now.mtime}
-	p.disk[c.Path] = r
+	p.publish(r)
 	return r, true
 }
 
@@ -348,9 +372,7 @@ func (p *peer) confirm(records []Record) error {
 	}
 	for i, answer := range a.Answers {
 		if answer.Outcome == OutcomeYes {
-			r := p.disk[records[i].Path]
-			r.Gen = answer.Gen
-			p.disk[records[i].Path] = r
+			p.confirmed(records[i], answer.Gen)
 		}
 	}
 	return nil
