@@ -68,6 +68,7 @@ type host struct {
 	loops    *loops
 	backend  *backend
 	registry *prometheus.Registry
+	traffic  *transportMetrics
 	port     net.Listener
 	socket   net.Listener
 	http     net.Listener // nil: none
@@ -96,7 +97,8 @@ func open(ctx context.Context, o Options, log logr.Logger) (h *host, err error) 
 		return nil, err
 	}
 	h.desired = &view{store: h.store}
-	h.peers = newPeers(h.identity, h.addressOf, nil)
+	h.traffic = newTransportMetrics(h.registry)
+	h.peers = newPeers(h.identity, h.addressOf, h.traffic.observe("client"))
 	if err := h.listen(); err != nil {
 		return nil, err
 	}

@@ -22,7 +22,7 @@ const drainTime = 5 * time.Second
 
 // serve answers on the port, the socket and over HTTP until ctx ends.
 func (h *host) serve(ctx context.Context, parts *errgroup.Group) {
-	server := transport.NewServer(transport.InFlight(256))
+	server := transport.NewServer(transport.InFlight(256), h.traffic.observe("server"))
 	(&coordinators{sources: h.loops.sources, peers: h.peers}).register(server)
 	(&gossip{store: h.store, peers: h.peers}).register(server)
 	h.backend.holders.register(server)
