@@ -183,6 +183,9 @@ func TestIndexIsRebuiltFromTheFiles(t *testing.T) {
 	wantErr(t, err, ErrRebuilding)
 	_, err = l.Begin(t.Context(), photos, BatchOptions{})
 	wantErr(t, err, ErrRebuilding)
+	for _, err := range l.Folders(photos, "") { // an inventory of half of it would call the rest lost
+		wantErr(t, err, ErrRebuilding)
+	}
 	found, err := l.Rebuild(t.Context(), nil)
 	if err != nil || found.Files != 5 || found.Hashed != 5 {
 		t.Errorf("found %+v, %v", found, err)
@@ -245,4 +248,23 @@ func TestForgottenLocationMayBeAnother(t *testing.T) {
 	fatalIf(t, Forget(h.cfg.IndexDir, "usb"))
 	fatalIf(t, Forget(h.cfg.IndexDir, "usb"))
 	h.open()
+}
+
+func TestIndexIsRebuiltInTheBackground(t *testing.T) {
+	h := newHome(t)
+	h.cfg.ManualRebuild = false
+	l := h.open()
+	put(t, l, file{"a", "1", 1}, file{"d/b", "2", 2})
+	fatalIf(t, l.Close())
+	fatalIf(t, os.RemoveAll(h.cfg.IndexDir))
+	l = h.open()
+	for deadline := time.Now().Add(30 * time.Second); l.Rebuilding(); time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("it is not done")
+		}
+	}
+	if got := recordsOf(t, l, ""); len(got) != 2 {
+		t.Errorf("held %q", got)
+	}
+	audit(t, l)
 }

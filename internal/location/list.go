@@ -19,9 +19,17 @@ type Folder struct {
 	Records []Record
 }
 
+// known is why the index can't be asked what is held, or nil.
+func (l *Location) known() error {
+	if l.rebuilding.Load() {
+		return ErrRebuilding
+	}
+	return l.state()
+}
+
 // Get tells of one replica.
 func (l *Location) Get(source v1.SourceName, path v1.RelPath) (rec Record, held bool, err error) {
-	if err := l.state(); err != nil {
+	if err := l.known(); err != nil {
 		return rec, false, err
 	}
 	err = l.db.View(func(tx *bbolt.Tx) (err error) {
@@ -88,6 +96,13 @@ func (l *Location) Folders(source v1.SourceName, after string) iter.Seq2[Folder,
 	default:
 		from = []byte(after + "\x01")
 	}
+	if err := l.known(); err != nil {
+		return func(yield func(Folder, error) bool) { yield(Folder{}, err) }
+	}
+	return l.folders(source, from)
+}
+
+func (l *Location) folders(source v1.SourceName, from []byte) iter.Seq2[Folder, error] {
 	return func(yield func(Folder, error) bool) {
 		var folder Folder
 		for rec, err := range scan(l, source, bucketReplicas, from, nil, decodeRecord) {
@@ -111,6 +126,13 @@ func (l *Location) Folders(source v1.SourceName, after string) iter.Seq2[Folder,
 
 // FolderRecords is what is held directly in one folder, "" for the root, in the order of names.
 func (l *Location) FolderRecords(source v1.SourceName, folder string) (recs []Record, err error) {
+	if err := l.known(); err != nil {
+		return nil, err
+	}
+	return l.folderRecords(source, folder)
+}
+
+func (l *Location) folderRecords(source v1.SourceName, folder string) (recs []Record, err error) {
 	for rec, err := range scan(l, source, bucketReplicas, []byte(folder+"\x00"), []byte(folder+"\x01"), decodeRecord) {
 		if err != nil {
 			return nil, err

@@ -32,6 +32,8 @@ type Config struct {
 	Capacity, Reserve int64
 	// Init allows to make a location where none is and none was known: the folder itself (not its parents) and its identity.
 	Init bool
+	// ManualRebuild leaves it to the caller to run Rebuild when Rebuilding is true; else that is done in the background.
+	ManualRebuild bool
 	// Disks is shared by the locations of one process; nil: this one has its file system for itself.
 	Disks *Disks
 	// Clock is time.Now unless given.
@@ -66,6 +68,7 @@ type Location struct {
 	stateMu sync.Mutex
 	broken  error                   // ErrClosed, or why no more may be written
 	inside  sync.WaitGroup          // calls that use open folders; Close waits for them
+	stop    context.CancelFunc      // ends what runs in the background
 	resumed map[string]struct{}     // folders of unfinished copies that are being worked on
 	sums    map[v1.SourceName]*sums // what is known of the checksum files
 
@@ -92,13 +95,17 @@ func Open(cfg Config) (*Location, error) {
 	if err != nil {
 		return nil, err
 	}
+	background, stop := context.WithCancel(context.Background())
 	l := &Location{
-		cfg: cfg, root: cfg.Root, id: id, identity: raw, top: folder{-1},
+		stop: stop, cfg: cfg, root: cfg.Root, id: id, identity: raw, top: folder{-1},
 		resumed: map[string]struct{}{}, sums: map[v1.SourceName]*sums{}, fault: func(string) {},
 	}
 	if err := l.start(); err != nil {
 		_ = l.Close()
 		return nil, fmt.Errorf("open location %s: %w", cfg.Name, err)
+	}
+	if l.Rebuilding() && !cfg.ManualRebuild {
+		l.inside.Go(func() { l.rebuildAlone(background) })
 	}
 	return l, nil
 }
@@ -210,6 +217,7 @@ func (l *Location) Close() error {
 	if closed {
 		return nil
 	}
+	l.stop()
 	l.inside.Wait()
 	var err error
 	if l.db != nil {
@@ -261,7 +269,8 @@ func (l *Location) SourceDir(source v1.SourceName) string {
 	return filepath.Join(l.root, string(source))
 }
 
-// Rebuilding tells whether Rebuild has to run before anything can be published or told of.
+// Rebuilding tells whether the index has to be compared with the files before it is believed: it was lost, or the disk is not the one
+// it was written for. Until that is done, most methods return ErrRebuilding; Records and Versions tell what was found so far.
 func (l *Location) Rebuilding() bool { return l.rebuilding.Load() }
 
 // state is why nothing may be written, or nil.

@@ -41,7 +41,7 @@ type home struct {
 func newHome(t testing.TB) *home {
 	dir := t.TempDir()
 	return &home{TB: t, cfg: Config{
-		Root: filepath.Join(dir, "loc"), Name: "usb", ClusterUID: cluster, IndexDir: filepath.Join(dir, "state", "locations"), Init: true,
+		Root: filepath.Join(dir, "loc"), Name: "usb", ClusterUID: cluster, IndexDir: filepath.Join(dir, "state", "locations"), Init: true, ManualRebuild: true,
 	}}
 }
 

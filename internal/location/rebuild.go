@@ -44,6 +44,19 @@ func (l *Location) Rebuild(ctx context.Context, progress func(Found)) (Found, er
 	return r.found, nil
 }
 
+// rebuildAlone runs Rebuild for Open. When it fails, the location stays as it is: opening it again tries again.
+func (l *Location) rebuildAlone(ctx context.Context) {
+	log := l.cfg.Log.WithValues("location", l.cfg.Name)
+	log.Info("Index is being rebuilt from the files")
+	found, err := l.Rebuild(ctx, nil)
+	switch {
+	case err == nil:
+		log.Info("Index was rebuilt", "files", found.Files, "bytes", found.Bytes)
+	case ctx.Err() == nil:
+		log.Error(err, "Index could not be rebuilt")
+	}
+}
+
 type rebuild struct {
 	l        *Location
 	ctx      context.Context // of the one call of Rebuild
@@ -182,7 +195,7 @@ func (r *rebuild) compare(source v1.SourceName, dir string, at folder) ([]entry,
 	if err != nil {
 		return nil, err
 	}
-	known, err := r.l.FolderRecords(source, dir)
+	known, err := r.l.folderRecords(source, dir)
 	if err != nil {
 		return nil, err
 	}
@@ -252,7 +265,7 @@ func (r *rebuild) write(source v1.SourceName, put []Record, gone map[v1.RelPath]
 
 // withoutFolder removes the records, of replicas and versions, whose folder or file is gone.
 func (r *rebuild) withoutFolder(source v1.SourceName) error {
-	for folder, err := range r.l.Folders(source, "") {
+	for folder, err := range r.l.folders(source, nil) {
 		if err != nil {
 			return err
 		}
@@ -275,7 +288,7 @@ func (r *rebuild) forgetFolder(source v1.SourceName, path string) error {
 	if !isAbsent(err) {
 		return err
 	}
-	recs, err := r.l.FolderRecords(source, path)
+	recs, err := r.l.folderRecords(source, path)
 	if err != nil {
 		return err
 	}
