@@ -44,16 +44,7 @@ type Connection interface {
 
 // Run is Main.
 func (p *Program) Run(ctx context.Context, args []string) int {
-	if p.Connect == nil {
-		p.Connect = connect
-	}
-	if p.Now == nil {
-		p.Now = time.Now
-	}
-	if p.Poll == 0 {
-		p.Poll = 500 * time.Millisecond
-	}
-	p.out = bufio.NewWriterSize(p.Out, 64<<10)
+	p.prepare()
 	root := p.root()
 	root.SetArgs(args)
 	root.SetIn(p.In)
@@ -72,6 +63,20 @@ func (p *Program) Run(ctx context.Context, args []string) int {
 	}
 	printError(p.Err, err)
 	return exitCode(err)
+}
+
+// prepare fills in what was left out.
+func (p *Program) prepare() {
+	if p.Connect == nil {
+		p.Connect = connect
+	}
+	if p.Now == nil {
+		p.Now = time.Now
+	}
+	if p.Poll == 0 {
+		p.Poll = 500 * time.Millisecond
+	}
+	p.out = bufio.NewWriterSize(p.Out, 64<<10)
 }
 
 func (p *Program) root() *cobra.Command {
