@@ -1,15 +1,19 @@
 package catalog
 
 import (
+	"bytes"
 	"crypto/rand"
 	"encoding/binary"
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	bolt "go.etcd.io/bbolt"
@@ -72,30 +76,41 @@ func Open(path string, opts Options) (*Catalog, error) {
 		c.clock = time.Now
 	}
 	fresh, err := isFresh(path)
+	if err == nil && !fresh {
+		err = check(path)
+	}
 	if err != nil {
-		return nil, fmt.Errorf("open catalog: %w", err)
+		return nil, fmt.Errorf("open catalog %s: %w", path, err)
 	}
 	c.db, err = bolt.Open(path, 0o600, &bolt.Options{
-		Timeout: 2 * time.Second, NoFreelistSync: true, FreelistType: bolt.FreelistMapType, NoSync: opts.NoSync,
+		Timeout: lockTimeout, NoFreelistSync: true, FreelistType: bolt.FreelistMapType, NoSync: opts.NoSync,
 	})
-	switch {
-	case errors.Is(err, bolt.ErrTimeout):
-		return nil, fmt.Errorf("open catalog %s: %w", path, ErrInUse)
-	case err != nil:
-		return nil, fmt.Errorf("open catalog %s: %w: %w", path, ErrCorrupt, err)
+	if err != nil {
+		return nil, fmt.Errorf("open catalog %s: %w", path, classify(err))
 	}
 	if fresh {
 		err = c.create()
-	} else {
-		err = c.check()
 	}
 	if err == nil {
-		err = c.load()
+		err = c.db.View(func(tx *bolt.Tx) error { return errors.Join(c.state.load(tx), c.table.load(tx)) })
 	}
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("open catalog %s: %w", path, err), c.db.Close())
 	}
 	return c, nil
+}
+
+// lockTimeout is how long another process may have the file.
+const lockTimeout = 2 * time.Second
+
+func classify(err error) error {
+	switch {
+	case errors.Is(err, bolt.ErrTimeout):
+		return ErrInUse
+	case errors.Is(err, fs.ErrPermission), errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EIO):
+		return err
+	}
+	return fmt.Errorf("%w: %w", ErrCorrupt, err)
 }
 
 // isFresh tells whether there is no catalog yet. An empty file is what a crash at creation leaves.
@@ -128,50 +143,47 @@ func (c *Catalog) create() error {
 	})
 }
 
-// maxChecked is the size up to which every page is looked at when the catalog is opened.
-const maxChecked = 64 << 20
-
-// check finds damage before it is relied on: a file that was cut short, pages that don't fit together.
-func (c *Catalog) check() (err error) {
+// check finds damage before it is relied on: a file that was cut short, pages that are none, values that make no sense. It
+// reads every page, as opening for writing does anyway, to find the free ones; but that would bring the process down.
+func check(path string) (err error) {
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	defer func() {
 		if r := recover(); r != nil {
 			err = fmt.Errorf("%w: %v", ErrCorrupt, r)
 		}
 	}()
-	info, err := os.Stat(c.path)
+	info, err := os.Stat(path)
 	if err != nil {
 		return err
 	}
-	return c.db.View(func(tx *bolt.Tx) error {
-		if tx.Size() > info.Size() {
-			return fmt.Errorf("%w: it has %d bytes of %d", ErrCorrupt, info.Size(), tx.Size())
+	db, err := bolt.Open(path, 0o600, &bolt.Options{ReadOnly: true, Timeout: lockTimeout})
+	if err != nil {
+		return classify(err)
+	}
+	defer db.Close()
+	tx, err := db.Begin(false)
+	if err != nil {
+		return err
+	}
+	defer tx.Rollback()
+	if tx.Size() > info.Size() {
+		return fmt.Errorf("%w: it has %d bytes of %d", ErrCorrupt, info.Size(), tx.Size())
+	}
+	for _, name := range allBuckets {
+		b := tx.Bucket(name)
+		if b == nil {
+			return fmt.Errorf("%w: it has no %s", ErrCorrupt, name)
 		}
-		if tx.Size() <= maxChecked {
-			for err := range tx.Check() {
-				return fmt.Errorf("%w: %w", ErrCorrupt, err)
+		cur := b.Cursor()
+		last := []byte(nil)
+		for k, _ := cur.First(); k != nil; k, _ = cur.Next() {
+			if bytes.Compare(k, last) <= 0 && last != nil {
+				return fmt.Errorf("%w: %s is out of order", ErrCorrupt, name)
 			}
+			last = k
 		}
-		for _, name := range allBuckets {
-			if tx.Bucket(name) == nil {
-				return fmt.Errorf("%w: it has no %s", ErrCorrupt, name)
-			}
-		}
-		return nil
-	})
-}
-
-func (c *Catalog) load() (err error) {
-	defer func() {
-		if r := recover(); r != nil {
-			err = fmt.Errorf("%w: %v", ErrCorrupt, r)
-		}
-	}()
-	return c.db.View(func(tx *bolt.Tx) error {
-		if err := c.state.load(tx); err != nil {
-			return err
-		}
-		return c.table.load(tx)
-	})
+	}
+	return nil
 }
 
 // Close ends it.

@@ -377,14 +377,16 @@ func (tx *Tx) adjust(id uint32, files, bytes int64) {
 
 // reindex keeps the indexes of deleted files: by time, and by who holds them still.
 func (tx *Tx) reindex(key Key, old, e *Entry) error {
-	if old != nil && old.DeletedAt != e.DeletedAt && old.DeletedAt != 0 {
-		if err := tx.deleted.Delete(append(be64(uint64(old.DeletedAt)), key...)); err != nil {
-			return err
+	if was, is := remembered(old), remembered(e); was != is {
+		if was != 0 {
+			if err := tx.deleted.Delete(append(be64(uint64(was)), key...)); err != nil {
+				return err
+			}
 		}
-	}
-	if e.DeletedAt != 0 && (old == nil || old.DeletedAt != e.DeletedAt) {
-		if err := tx.deleted.Put(append(be64(uint64(e.DeletedAt)), key...), nil); err != nil {
-			return err
+		if is != 0 {
+			if err := tx.deleted.Put(append(be64(uint64(is)), key...), nil); err != nil {
+				return err
+			}
 		}
 	}
 	before, after := retirees(old), retirees(e)
@@ -403,6 +405,14 @@ func (tx *Tx) reindex(key Key, old, e *Entry) error {
 		}
 	}
 	return nil
+}
+
+// remembered is when a file was deleted; 0: it is none, or is there. Folders go with the last file in them.
+func remembered(e *Entry) int64 {
+	if e == nil || e.Kind != tree.KindFile {
+		return 0
+	}
+	return e.DeletedAt
 }
 
 // retirees are the holders that are to retire what they hold of it: it is no file any more.

@@ -24,7 +24,7 @@ func (v *view) covers(class *catalog.Class, id catalog.HolderID) bool {
 	}
 	return slices.ContainsFunc(class.Confirmed, func(h catalog.HolderID) bool {
 		d, ok := v.domainOf(h)
-		return ok && d == mine && !v.holders[h].gone
+		return ok && d == mine && !v.holder(h).gone
 	})
 }
 
@@ -35,7 +35,7 @@ func (v *view) renewing(class *catalog.Class) (able []catalog.HolderID) {
 		mean = class.Bytes / class.Files
 	}
 	for _, id := range class.Other {
-		if f := &v.holders[id]; f.open && f.host >= 0 && f.room >= mean {
+		if f := v.holder(id); f.open && f.host >= 0 && f.room >= mean {
 			able = append(able, id)
 		}
 	}
@@ -48,7 +48,7 @@ func (v *view) taken(class *catalog.Class) []int {
 	var hosts []int
 	add := func(ids []catalog.HolderID, use func(*holderFacts) bool) {
 		for _, id := range ids {
-			if f := &v.holders[id]; f.host >= 0 && use(f) && !slices.Contains(hosts, f.host) {
+			if f := v.holder(id); f.host >= 0 && use(f) && !slices.Contains(hosts, f.host) {
 				hosts = append(hosts, f.host)
 			}
 		}
@@ -76,7 +76,7 @@ func (v *view) missing(hosts []int, want int) int {
 
 // mayLetGo tells whether a holder may hope to drop files of a class, as far as the class tells, and should.
 func (v *view) mayLetGo(class *catalog.Class, id catalog.HolderID, need placement.Need) bool {
-	at := v.holders[id].host
+	at := v.holder(id).host
 	mine := slices.Contains(class.Confirmed, id)
 	if at < 0 || !mine && !slices.Contains(class.Other, id) {
 		return false
@@ -95,7 +95,7 @@ func (v *view) mayLetGo(class *catalog.Class, id catalog.HolderID, need placemen
 func (v *view) chosen(class *catalog.Class, at int) bool {
 	var holders []int
 	for _, id := range class.Confirmed {
-		if f := &v.holders[id]; !f.gone && f.host >= 0 && !slices.Contains(holders, f.host) {
+		if f := v.holder(id); !f.gone && f.host >= 0 && !slices.Contains(holders, f.host) {
 			holders = append(holders, f.host)
 		}
 	}

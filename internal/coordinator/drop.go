@@ -107,7 +107,7 @@ func (g *granting) look() {
 	g.c.mu.Lock()
 	defer g.c.mu.Unlock()
 	g.view = g.c.look()
-	g.moves, g.others = g.c.reliefs.split(g.view.holders[g.id].Host)
+	g.moves, g.others = g.c.reliefs.split(g.view.holder(g.id).Host)
 }
 
 func (g *granting) any() bool {
@@ -214,7 +214,7 @@ func (g *granting) try(tx *catalog.Tx, key catalog.Key, relief bool) error {
 
 // facts gathers what placement.MayDrop decides by.
 func (g *granting) facts(e *catalog.Entry, key catalog.Key, relief bool) *placement.DropFacts {
-	f := &placement.DropFacts{Host: g.view.holders[g.id].Host, Desired: g.view.min, Amnesic: g.view.amnesic, Deleted: !e.Live(),
+	f := &placement.DropFacts{Host: g.view.holder(g.id).Host, Desired: g.view.min, Amnesic: g.view.amnesic, Deleted: !e.Live(),
 		Excess: g.need == placement.Tidy && !relief}
 	if g.others[key] {
 		f.Desired++ // the surplus is another's
@@ -230,7 +230,7 @@ func (g *granting) facts(e *catalog.Entry, key catalog.Key, relief bool) *placem
 
 // fact says how one replica stands.
 func (v *view) fact(e *catalog.Entry, r catalog.Replica) placement.Holder {
-	f := &v.holders[r.Holder]
+	f := v.holder(r.Holder)
 	h := placement.Holder{Host: f.Host, Current: r.Seq == e.Seq, Confirmed: r.State == catalog.Confirmed, Live: f.live, Reported: f.reported,
 		Granted: r.State == catalog.Granted || r.State == catalog.Leaving, Corrupt: r.State == catalog.Corrupt, Gone: f.gone}
 	if f.host >= 0 {

@@ -116,7 +116,7 @@ func (c *Coordinator) shower() *shower {
 func (s *shower) standing(e *catalog.Entry) (domains, replicas int) {
 	var confirmed []catalog.HolderID
 	for _, r := range e.Replicas {
-		if r.State == catalog.Confirmed && r.Seq == e.Seq && s.known(r.Holder) && !s.view.holders[r.Holder].gone {
+		if r.State == catalog.Confirmed && r.Seq == e.Seq && s.known(r.Holder) && !s.view.holder(r.Holder).gone {
 			confirmed = append(confirmed, r.Holder)
 		}
 	}
@@ -142,7 +142,7 @@ func (s *shower) service(e *catalog.Entry) v1.Service {
 
 func (s *shower) wanted(e *catalog.Entry, q *Query) bool {
 	if q.Host != "" && !slices.ContainsFunc(e.Replicas, func(r catalog.Replica) bool {
-		return s.known(r.Holder) && s.view.holders[r.Holder].Host == q.Host
+		return s.known(r.Holder) && s.view.holder(r.Holder).Host == q.Host
 	}) {
 		return false
 	}
@@ -206,7 +206,7 @@ func (s *shower) replicas(key catalog.Key, e *catalog.Entry) []v1.ReplicaStatus 
 }
 
 func (s *shower) replica(e *catalog.Entry, r catalog.Replica) v1.ReplicaStatus {
-	f := &s.view.holders[r.Holder]
+	f := s.view.holder(r.Holder)
 	out := v1.ReplicaStatus{Host: f.Host, Location: f.Location, State: v1.ReplicaStale}
 	switch {
 	case f.gone, r.State == catalog.Granted, r.State == catalog.Leaving:

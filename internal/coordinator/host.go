@@ -226,7 +226,7 @@ func (c *Coordinator) domain(info HostInfo) string {
 
 // domainOf tells failure domains of holders apart; holders of hosts that are gone have none.
 func (v *view) domainOf(id catalog.HolderID) (string, bool) {
-	f := &v.holders[id]
+	f := v.holder(id)
 	if f.host < 0 {
 		return "", false
 	}
@@ -236,12 +236,20 @@ func (v *view) domainOf(id catalog.HolderID) (string, bool) {
 	return "host " + string(f.Host), true
 }
 
+// holder finds a holder's facts. One that is newer than the view is nowhere and counts nothing.
+func (v *view) holder(id catalog.HolderID) *holderFacts {
+	if int(id) < len(v.holders) {
+		return &v.holders[id]
+	}
+	return &holderFacts{host: -1, gone: true}
+}
+
 // spread counts the failure domains of these holders, those of one host and of gone ones left aside.
 func (v *view) spread(holders []catalog.HolderID, use func(*holderFacts) bool) int {
 	var seen [8]string
 	domains := seen[:0]
 	for _, id := range holders {
-		if d, ok := v.domainOf(id); ok && use(&v.holders[id]) && !slices.Contains(domains, d) {
+		if d, ok := v.domainOf(id); ok && use(v.holder(id)) && !slices.Contains(domains, d) {
 			domains = append(domains, d)
 		}
 	}

@@ -41,7 +41,7 @@ const (
 
 // planned gives the plan for the present state. The caller holds c.mu.
 func (c *Coordinator) planned() *plan {
-	if p := c.plan; p != nil {
+	if p := c.plan; p != nil && len(p.view.holders) == len(c.cat.Holders()) {
 		age := c.clock().Sub(p.built)
 		if !c.stale || p.cost > maxQuick && age >= 0 && age < planLife {
 			return p

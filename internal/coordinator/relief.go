@@ -254,7 +254,7 @@ func (c *Coordinator) movable(tx *catalog.Tx, p *plan, class *catalog.Class, siz
 
 // move has a file copied to a host, so that a holder may drop it.
 func (c *Coordinator) move(v *view, m catalog.Member, from catalog.HolderID, to v1.HostName) {
-	if c.reliefs.add(&relief{key: m.Key, size: m.Size, from: from, host: v.holders[from].Host, to: to, until: v.now.Add(reliefTime)}) {
+	if c.reliefs.add(&relief{key: m.Key, size: m.Size, from: from, host: v.holder(from).Host, to: to, until: v.now.Add(reliefTime)}) {
 		c.stale = true
 	}
 }
@@ -298,7 +298,7 @@ func (c *Coordinator) displace(p *plan) {
 	}
 	for _, m := range placement.Displace(hosts, missing, movable, moveDepth, moveSteps) {
 		for _, id := range holders[m.File] {
-			if v.holders[id].host == m.From {
+			if v.holder(id).host == m.From {
 				c.move(v, keys[m.File], id, v.hosts[m.To].Name)
 			}
 		}

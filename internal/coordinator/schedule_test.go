@@ -266,7 +266,7 @@ func (s *schedule) granted(p *peer, a *DropAnswer) {
 		others := 0
 		for _, o := range s.peers {
 			_, doomed := s.inHand[o.name][g.Path]
-			if o.holds(g.Path, digest) && o != p && !doomed && s.now.Sub(s.c.hosts[o.name].seen) <= 2*time.Minute {
+			if o.holds(g.Path, digest) && o != p && !doomed && s.c.hosts[o.name] != nil && s.now.Sub(s.c.hosts[o.name].seen) <= 2*time.Minute {
 				others++
 			}
 		}

@@ -91,7 +91,7 @@ func (s *Status) count(v *view, class *catalog.Class, holding []sum) {
 		s.OverservedBytes += class.Bytes
 	}
 	for _, id := range class.Confirmed {
-		if h := v.holders[id].host; h >= 0 {
+		if h := v.holder(id).host; h >= 0 {
 			holding[h].files += class.Files
 			holding[h].bytes += class.Bytes
 		}
@@ -102,7 +102,7 @@ func (s *Status) count(v *view, class *catalog.Class, holding []sum) {
 func (v *view) over(class *catalog.Class) bool {
 	n := 0
 	for _, id := range class.Confirmed {
-		if f := &v.holders[id]; !f.gone && f.host >= 0 {
+		if f := v.holder(id); !f.gone && f.host >= 0 {
 			n++
 		}
 	}

@@ -51,7 +51,7 @@ func (c *Coordinator) tick() (removed map[catalog.HolderID]bool, purge time.Time
 	removed = make(map[catalog.HolderID]bool)
 	for _, class := range c.cat.Classes() {
 		for _, id := range slices.Concat(class.Confirmed, class.Other) {
-			if v.holders[id].host < 0 {
+			if int(id) < len(v.holders) && v.holder(id).host < 0 {
 				removed[id] = true
 			}
 		}
