@@ -42,6 +42,7 @@ func TestScripts(t *testing.T) {
 			"change":    changeBehind,
 			"mode":      checkMode,
 			"holder":    addHolder,
+			"progress":  setProgress,
 		},
 	})
 }
@@ -266,4 +267,19 @@ func checkMode(ts *testscript.TestScript, _ bool, args []string) {
 	if got := fmt.Sprintf("%04o", info.Mode().Perm()); got != args[1] {
 		ts.Fatalf("%s has mode %s, want %s", args[0], got, args[1])
 	}
+}
+
+// progress [corrupt|unreachable|early]: how the next verification goes.
+func setProgress(ts *testscript.TestScript, _ bool, args []string) {
+	end := admin.VerifyProgress{Files: 3, Bytes: 2048, Done: true}
+	switch strings.Join(args, "") {
+	case "corrupt":
+		end.Corrupt = 1
+		end.Problems = []admin.VerifyProblem{{Source: "photos", Path: "2024/\xff", Location: "rpi1-usb", Host: "rpi1", Kind: "Corrupt"}}
+	case "unreachable":
+		end.Unreachable = []admin.HolderKey{{Host: "nas", Location: "nas-pool"}}
+	case "early":
+		end.Done = false
+	}
+	ts.Value(fakeKey{}).(*admintest.Fake).Progress = []admin.VerifyProgress{{Files: 1}, end}
 }
