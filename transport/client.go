@@ -54,6 +54,13 @@ func (c *Client) Datagram(v ...any) *Datagram {
 	return d
 }
 
+// DatagramTo makes a datagram for the handler of a name; see Server.HandleFunc.
+func (c *Client) DatagramTo(method string, v ...any) *Datagram {
+	d := c.Datagram(v...)
+	d.method = method
+	return d
+}
+
 // Ping asks the server for a sign of life, connecting if need be.
 func (c *Client) Ping(ctx context.Context) error {
 	w := newWait(ctx, c.o.timeout)

@@ -70,7 +70,7 @@ func (d *Datagram) exchange() {
 	p, err := d.client.o.types.encode(d.Value())
 	if err == nil {
 		var k *call
-		if k, err = d.client.send(d.ctx, "", d.headers, p); err == nil {
+		if k, err = d.client.send(d.ctx, d.method, d.headers, p); err == nil {
 			d.take(k)
 		}
 	}

@@ -102,9 +102,12 @@ func (s *streamWriter) end(err error) {
 
 // element adds one encoded element.
 func (s *streamWriter) element(body []byte) bool {
-	s.buf = append(binary.AppendUvarint(s.buf[:0], uint64(len(body))), body...)
+	s.buf = append(s.prefix(len(body)), body...)
 	return s.write(s.buf)
 }
+
+// prefix is the length in front of an element.
+func (s *streamWriter) prefix(n int) []byte { return binary.AppendUvarint(s.buf[:0], uint64(n)) }
 
 type readerSource struct{ r io.Reader }
 

@@ -187,7 +187,7 @@ func HandleStream[Req, T any](s *Server, method string, f func(ctx context.Conte
 }
 
 // HandleFunc has f answer the datagrams sent to a name, as the body of a loop
-// over All would.
+// over All would, each in a goroutine.
 func (s *Server) HandleFunc(method string, f func(*Datagram)) { s.handle(method, f) }
 
 func (s *Server) handle(method string, f func(*Datagram)) {
