@@ -76,7 +76,10 @@ func Open(path string, opts Options) (*Catalog, error) {
 		c.clock = time.Now
 	}
 	fresh, err := isFresh(path)
-	if err == nil && !fresh {
+	switch {
+	case err == nil && fresh:
+		err = c.create(path, opts.NoSync)
+	case err == nil:
 		err = check(path)
 	}
 	if err != nil {
@@ -88,12 +91,7 @@ func Open(path string, opts Options) (*Catalog, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open catalog %s: %w", path, classify(err))
 	}
-	if fresh {
-		err = c.create()
-	}
-	if err == nil {
-		err = c.db.View(func(tx *bolt.Tx) error { return errors.Join(c.state.load(tx), c.table.load(tx)) })
-	}
+	err = c.db.View(func(tx *bolt.Tx) error { return errors.Join(c.state.load(tx), c.table.load(tx)) })
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("open catalog %s: %w", path, err), c.db.Close())
 	}
@@ -113,7 +111,7 @@ func classify(err error) error {
 	return fmt.Errorf("%w: %w", ErrCorrupt, err)
 }
 
-// isFresh tells whether there is no catalog yet. An empty file is what a crash at creation leaves.
+// isFresh tells whether there is no catalog yet. An empty file holds none.
 func isFresh(path string) (bool, error) {
 	info, err := os.Stat(path)
 	if errors.Is(err, os.ErrNotExist) {
@@ -125,22 +123,46 @@ func isFresh(path string) (bool, error) {
 	return info.Size() == 0, nil
 }
 
-func (c *Catalog) create() error {
+// create makes an empty catalog whole before it has its name: a crash leaves none, or a whole one.
+func (c *Catalog) create(path string, noSync bool) error {
 	var uid [16]byte
 	if _, err := rand.Read(uid[:]); err != nil {
 		return err
 	}
-	c.state = state{UID: hex.EncodeToString(uid[:]), Format: format, Epoch: uint64(c.clock().UnixNano()), NextFolder: rootFolder + 1}
-	c.state.Begun = c.state.Epoch
-	c.state.NextGrant = c.state.Epoch
-	return c.db.Update(func(tx *bolt.Tx) error {
+	first := state{UID: hex.EncodeToString(uid[:]), Format: format, Epoch: uint64(c.clock().UnixNano()), NextFolder: rootFolder + 1}
+	first.Begun, first.NextGrant = first.Epoch, first.Epoch
+	unfinished := path + ".new"
+	if err := os.Remove(unfinished); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	db, err := bolt.Open(unfinished, 0o600, &bolt.Options{Timeout: lockTimeout, NoSync: noSync})
+	if err != nil {
+		return err
+	}
+	err = db.Update(func(tx *bolt.Tx) error {
 		for _, name := range allBuckets {
 			if _, err := tx.CreateBucketIfNotExists(name); err != nil {
 				return err
 			}
 		}
-		return c.state.store(tx)
+		return first.store(tx)
 	})
+	if err = errors.Join(err, db.Close()); err != nil {
+		return err
+	}
+	if err := os.Rename(unfinished, path); err != nil {
+		return err
+	}
+	return syncFolder(filepath.Dir(path))
+}
+
+// syncFolder makes the names in a folder durable.
+func syncFolder(path string) error {
+	dir, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	return errors.Join(dir.Sync(), dir.Close())
 }
 
 // check finds damage before it is relied on: a file that was cut short, pages that are none, values that make no sense. It
