@@ -24,7 +24,7 @@ import (
 )
 
 // serve answers on the socket of a state directory as a daemon does, until the test ends, and returns the directory.
-func serve(t *testing.T, b admin.Backend, allow func(transport.Peer) error) string {
+func serve(t testing.TB, b admin.Backend, allow func(transport.Peer) error) string {
 	t.Helper()
 	state := t.TempDir()
 	l, err := admin.ListenSocket(state)
@@ -60,7 +60,7 @@ func serve(t *testing.T, b admin.Backend, allow func(transport.Peer) error) stri
 	return state
 }
 
-func client(t *testing.T, state string) *admin.Client {
+func client(t testing.TB, state string) *admin.Client {
 	t.Helper()
 	dial := func(ctx context.Context) (net.Conn, error) {
 		return admin.DialSocket(ctx, state, admin.SocketDatagrams)

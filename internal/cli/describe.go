@@ -150,7 +150,7 @@ func (d *description) source(s *v1.Source) {
 	d.line(1, "Verify", "each replica within %s, sampled above %s", short(s.Spec.Verify.Interval), s.Spec.Verify.SampleAbove)
 	d.section("Status")
 	d.line(1, "Files", "%d", s.Status.Files)
-	d.line(1, "Size", "%s (%d bytes)", size(s.Status.Bytes), s.Status.Bytes)
+	d.line(1, "Size", "%s", exactSize(s.Status.Bytes))
 	d.line(1, "Underserved", "%d", s.Status.Underserved)
 	d.line(1, "Overserved", "%d", s.Status.Overserved)
 	d.line(1, "By Replicas", "%s", histogram(s.Status.Replicas))
@@ -285,7 +285,7 @@ func (p *Program) describeFile(ctx context.Context, c Connection, name string) e
 func (d *description) file(f *v1.File) {
 	d.line(0, "Name", "%s", f.Name)
 	d.line(0, "Kind", "%s", v1.KindFile)
-	d.line(0, "Size", "%s (%d bytes)", size(f.Spec.Size), f.Spec.Size)
+	d.line(0, "Size", "%s", exactSize(f.Spec.Size))
 	d.line(0, "Modified", "%s", f.Spec.ModTime)
 	d.line(0, "Mode", "%s", f.Spec.Mode)
 	d.line(0, "SHA-256", "%s", f.Spec.Digest)

@@ -146,11 +146,11 @@ func (p *Program) restored(what string, opts restore.Options, cluster *restoreCl
 // also counts what was not fetched.
 func (p *Program) also(r restore.Result) {
 	for _, more := range []struct {
-		n    int64
-		text string
-	}{{r.Same, "there already"}, {r.Kept, "kept as they were"}, {r.Links, "links"}, {r.Folders, "folders"}} {
+		n         int64
+		one, many string
+	}{{r.Same, "there already", "there already"}, {r.Kept, "kept as it was", "kept as they were"}, {r.Links, "link", "links"}, {r.Folders, "folder", "folders"}} {
 		if more.n > 0 {
-			fmt.Fprintf(p.out, ", %d %s", more.n, more.text)
+			fmt.Fprintf(p.out, ", %s", plural(more.n, more.one, more.many))
 		}
 	}
 }

@@ -109,6 +109,14 @@ func size(bytes int64) string {
 	return fmt.Sprintf("%.0f%s", value, unit)
 }
 
+// exactSize is a size with all its digits: "1.5Gi (1610612736 bytes)".
+func exactSize(bytes int64) string {
+	if bytes < 1024 {
+		return count(bytes, "byte")
+	}
+	return fmt.Sprintf("%s (%d bytes)", size(bytes), bytes)
+}
+
 // count is "1 file", "2 files".
 func count(n int64, noun string) string {
 	if n == 1 {
