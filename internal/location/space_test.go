@@ -6,9 +6,11 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	v1 "clusterbackup/api/v1"
 )
@@ -192,5 +194,57 @@ func TestManifestWithoutRoomIsRefused(t *testing.T) {
 		t.Errorf("space %+v", s)
 	}
 	fatalIf(t, l.PutManifest(t.Context(), photos, "3", strings.NewReader("third")))
+	audit(t, h.reopen(l))
+}
+
+// TestEverythingAtOnce runs all that changes a location side by side.
+func TestEverythingAtOnce(t *testing.T) {
+	h := newHome(t)
+	l := h.open()
+	var group sync.WaitGroup
+	run := func(do func(n uint64) error) {
+		group.Go(func() {
+			for n := range uint64(15) {
+				if err := do(n + 1); err != nil {
+					t.Error(err)
+					return
+				}
+			}
+		})
+	}
+	for worker := range uint64(2) {
+		run(func(n uint64) error {
+			var files []file
+			for i := range 20 {
+				files = append(files, file{v1.RelPath(fmt.Sprint("d/", i)), fmt.Sprint(worker, n, i), n})
+			}
+			b, err := l.Begin(t.Context(), photos, BatchOptions{})
+			if err != nil {
+				return err
+			}
+			_, err = b.Publish(t.Context(), stage(t, b, files...))
+			return errors.Join(err, b.Close())
+		})
+	}
+	paths := []v1.RelPath{"d/1", "d/2", "d/3"}
+	run(func(uint64) error { _, err := l.Retire(t.Context(), photos, paths[:2], 0); return err })
+	run(func(n uint64) error {
+		_, err := l.DropAll(t.Context(), photos, []Doomed{{Path: "d/3", Gen: gen(n), Valid: always}})
+		return err
+	})
+	run(func(uint64) error {
+		verdicts, err := l.Verify(t.Context(), photos, paths, VerifyOptions{})
+		if slices.Contains(verdicts, Corrupt) {
+			t.Error("a replica that was being replaced is called corrupt")
+		}
+		return err
+	})
+	run(func(uint64) error { _, err := l.Rebuild(t.Context(), nil); return err })
+	run(func(uint64) error { return l.FlushSums(t.Context(), 0) })
+	run(func(uint64) error {
+		_, err := l.Expire(t.Context(), time.Now().Add(1000*time.Hour), func(v1.SourceName) Retention { return Retention{} })
+		return err
+	})
+	group.Wait()
 	audit(t, h.reopen(l))
 }

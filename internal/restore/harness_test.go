@@ -245,6 +245,7 @@ func (c *cluster) restore(opts restore.Options) *outcome {
 		opts.To = filepath.Join(c.TempDir(), "made", "to")
 	}
 	o.to = opts.To
+	c.Cleanup(func() { writable(o.to) })
 	opts.Report = func(it restore.Item) {
 		o.items[string(it.Path)] = it.Outcome
 		c.Logf("%s %q: %s", it.Outcome, it.Path, it.Message)
@@ -252,6 +253,16 @@ func (c *cluster) restore(opts restore.Options) *outcome {
 	opts.Progress = func(p restore.Progress) { o.last = p }
 	o.Result, o.err = restore.Run(c.Context(), c, opts)
 	return o
+}
+
+// writable lets the test's folders be removed whatever modes were restored.
+func writable(dir string) {
+	_ = filepath.WalkDir(dir, func(p string, d os.DirEntry, err error) error {
+		if d != nil && d.IsDir() {
+			return os.Chmod(p, 0o700)
+		}
+		return nil
+	})
 }
 
 // tree reads everything below a folder: content of files, targets of links.
