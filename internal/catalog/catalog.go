@@ -266,8 +266,10 @@ type state struct {
 	Scanned bool
 	// Amnesic: holders were found to know more than the catalog, and not all of them have reported yet.
 	Amnesic bool
-	Root    anchor
-	Held    Held
+	// Whole: it was amnesic, and is no more.
+	Whole bool
+	Root  anchor
+	Held  Held
 }
 
 func be64(x uint64) []byte { return binary.BigEndian.AppendUint64(nil, x) }

@@ -37,6 +37,7 @@ func (tx *Tx) SetDigest(key Key, seq uint64, digest v1.Digest) error {
 
 // SetAmnesic sets or takes away the mark that holders know more than the catalog does.
 func (tx *Tx) SetAmnesic(on bool) {
+	tx.state.Whole = !on
 	tx.state.Amnesic = on
 	tx.dirty = true
 }
@@ -46,7 +47,7 @@ func (tx *Tx) SetAmnesic(on bool) {
 func (tx *Tx) NewEpoch(after uint64) {
 	tx.state.Epoch = max(uint64(tx.c.clock().UnixNano()), after+1, tx.state.Epoch+1)
 	tx.state.NextGrant = max(tx.state.NextGrant, tx.state.Epoch)
-	tx.state.Amnesic = true
+	tx.state.Amnesic, tx.state.Whole = true, false
 	tx.dirty, tx.changed = true, true
 }
 

@@ -45,6 +45,12 @@ func (c *Catalog) Generation() v1.Generation {
 	return v1.Generation{Epoch: s.Epoch, Seq: s.Seq}
 }
 
+// Begun is the epoch that the catalog was created in.
+func (c *Catalog) Begun() uint64 { return c.now().Begun }
+
+// Whole tells whether all that was known elsewhere has been told to it once, after it was found to be amnesic.
+func (c *Catalog) Whole() bool { return c.now().Whole }
+
 // Created is when the catalog was.
 func (c *Catalog) Created() time.Time { return time.Unix(0, int64(c.now().Begun)) }
 

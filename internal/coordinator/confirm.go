@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 
 	v1 "clusterbackup/api/v1"
@@ -72,26 +73,27 @@ func (c *Coordinator) mayConfirm(from v1.HostName, req *Confirm) error {
 	return nil
 }
 
-// compare finds out, without changing what is recorded of replicas, what each record is.
+// maxLooks is how often a file is looked at that changes while it is.
+const maxLooks = 3
+
+// compare finds out, without changing what is recorded of replicas, what each record is. What keeps changing is unclear.
 func (c *Coordinator) compare(ctx context.Context, from v1.HostName, req *Confirm, checks []checking) error {
-	all := make([]int, len(checks))
-	for i := range all {
-		all[i] = i
+	left := make([]int, len(checks))
+	for i := range left {
+		left[i] = i
 	}
-	unsettled, err := c.lookup(from, req, checks, all)
-	if err != nil || len(unsettled) == 0 {
-		return err
-	}
-	c.settle(ctx, checks, unsettled)
-	// What changed meanwhile is looked up again, once; what is open after that is unclear.
-	var again []int
-	for _, i := range unsettled {
-		if !checks[i].decided {
-			again = append(again, i)
+	for range maxLooks {
+		open, err := c.lookup(from, req, checks, left)
+		if err != nil || len(open) == 0 {
+			return err
 		}
+		c.settle(ctx, checks, open)
+		left = slices.DeleteFunc(open, func(i int) bool { return checks[i].decided })
 	}
-	_, err = c.lookup(from, req, checks, again)
-	return err
+	for _, i := range left {
+		checks[i].decide(OutcomeUnclear)
+	}
+	return nil
 }
 
 // lookup compares records with the catalog and returns those for which the source has to be looked at.

@@ -81,7 +81,6 @@ type Coordinator struct {
 	cat     *catalog.Catalog
 	log     logr.Logger
 	life    uint64
-	started time.Time
 	digests *digester
 
 	mu       sync.Mutex
@@ -97,7 +96,9 @@ type Coordinator struct {
 	watched  uint64 // the catalog's ClassesVersion, as far as we were told what moved
 	lost     map[v1.HostName]bool
 	open     int
-	purged   time.Time
+	// started is when we began to listen: at the start, or when this host woke up. Nobody was silent before.
+	started, ticked time.Time
+	purged          time.Time
 }
 
 // New makes the coordinator of a source. It owns no goroutine; Tick is to be called every few seconds.
@@ -111,6 +112,7 @@ func New(cfg Config) (*Coordinator, error) {
 	c := &Coordinator{cfg: cfg, cat: cfg.Catalog, log: cfg.Log, life: cfg.Life, source: cfg.Source, cluster: cfg.Cluster,
 		hosts: make(map[v1.HostName]*host), lost: make(map[v1.HostName]bool), stale: true}
 	c.started = c.clock()
+	c.ticked = c.started
 	c.digests = newDigester(cfg.Tree)
 	for c.life == 0 {
 		var b [8]byte

@@ -36,7 +36,8 @@ func (c *Coordinator) remember(ctx context.Context, from v1.HostName, req *Hello
 	}
 	known := c.cat.Generation()
 	if req.Highest.Compare(known) <= 0 {
-		if (req.Holds || !req.Highest.IsZero()) && c.fresh() && !c.cat.Amnesic() {
+		if c.predates(req) {
+			c.log.Info("a holder knows the source from before the catalog, which must have been lost", "peer", from)
 			return c.setAmnesic(true)
 		}
 		return nil
@@ -57,6 +58,12 @@ func (c *Coordinator) remember(ctx context.Context, from v1.HostName, req *Hello
 		return err
 	}
 	return c.cat.Demote(ctx)
+}
+
+// predates tells whether a holder had replicas before this catalog was begun, which was taken for a new source's.
+func (c *Coordinator) predates(req *Hello) bool {
+	old := req.Highest.IsZero() && req.Holds && c.fresh() || !req.Highest.IsZero() && req.Highest.Epoch < c.cat.Begun()
+	return old && !c.cat.Whole() && !c.cat.Amnesic()
 }
 
 // forgetReports has every host report anew. The caller holds c.mu.

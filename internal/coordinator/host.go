@@ -168,10 +168,13 @@ func (c *Coordinator) judge(f *holderFacts, v *view, info HostInfo) {
 	last := c.started
 	if h := c.hosts[info.Name]; h != nil {
 		if l := h.locations[f.Location]; l != nil {
-			last = l.left
+			heard := l.left
 			if l.listed {
-				last = h.seen
+				heard = h.seen
 				f.live = v.now.Sub(h.seen) <= c.hostTimeout()
+			}
+			if heard.After(last) {
+				last = heard
 			}
 			f.reported = l.reported
 			f.open = f.live && l.open(info)

@@ -38,6 +38,7 @@ type schedule struct {
 	gone   map[v1.HostName][]RetireAnswer
 	late   []func() error // messages that may arrive (again) later
 	saved  string         // an old catalog
+	trash  map[v1.RelPath]content
 }
 
 type held struct {
@@ -48,15 +49,25 @@ type held struct {
 func newSchedule(t *testing.T, r *rapid.T) *schedule {
 	hosts := []v1.HostName{"a", "b", "c", "d"}[:rapid.IntRange(2, 4).Draw(r, "hosts")]
 	w := newWorld(t, r, int32(rapid.IntRange(1, 2).Draw(r, "replicas")), hosts...)
-	s := &schedule{world: w, r: r, names: hosts, dir: t.TempDir(), inHand: make(map[v1.HostName]map[v1.RelPath]held)}
+	s := &schedule{world: w, r: r, names: hosts, dir: t.TempDir(), inHand: make(map[v1.HostName]map[v1.RelPath]held), trash: make(map[v1.RelPath]content)}
 	for _, p := range w.peers {
 		p.capacity = 1 << 30
 		s.inHand[p.name] = make(map[v1.RelPath]held)
 	}
-	for i := range rapid.IntRange(1, 4).Draw(r, "files") {
+	files := rapid.IntRange(1, 3).Draw(r, "files")
+	for i := range files {
 		s.tree.put(s.pathOf(i), int64(100+i%2))
 	}
 	s.scan()
+	if rapid.Bool().Draw(r, "surplus") {
+		for _, name := range hosts {
+			s.meet(s.peers[name])
+			for i := range files {
+				s.unasked(s.peers[name], v1.RelPath(s.pathOf(i)))
+				s.confirm(s.peers[name], v1.RelPath(s.pathOf(i)))
+			}
+		}
+	}
 	return s
 }
 
@@ -67,7 +78,7 @@ func (s *schedule) peer() *peer {
 }
 
 func (s *schedule) path() v1.RelPath {
-	return v1.RelPath(s.pathOf(rapid.IntRange(0, 4).Draw(s.r, "file")))
+	return v1.RelPath(s.pathOf(rapid.IntRange(0, 2).Draw(s.r, "file")))
 }
 
 func (s *schedule) actions() map[string]func(*rapid.T) {
@@ -155,9 +166,10 @@ func (s *schedule) meet(p *peer) {
 
 // later keeps a message that may arrive again.
 func (s *schedule) later(f func() error) {
-	if len(s.late) < 40 {
-		s.late = append(s.late, f)
+	if len(s.late) == 12 {
+		s.late = s.late[1:]
 	}
+	s.late = append(s.late, f)
 }
 
 func (s *schedule) deliver() {

@@ -42,6 +42,10 @@ func (c *Coordinator) tick() (removed map[catalog.HolderID]bool, purge time.Time
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	now := c.clock()
+	if now.Sub(c.ticked) > c.hostTimeout() {
+		c.started = now // we were asleep, and heard nobody
+	}
+	c.ticked = now
 	expired := c.claims.expire(now)
 	ended := c.refusals.expire(now)
 	relieved := c.reliefs.expire(now)

@@ -196,6 +196,17 @@ func (w *world) tick() {
 	}
 }
 
+// pass lets time pass as it does, in small steps; those named are heard of meanwhile.
+func (w *world) pass(d time.Duration, heard ...v1.HostName) {
+	for end := w.now.Add(d); w.now.Before(end); {
+		w.now = w.now.Add(min(time.Minute, end.Sub(w.now)))
+		for _, name := range heard {
+			w.peers[name].hello()
+		}
+		w.tick()
+	}
+}
+
 // file is what users see of one.
 func (w *world) file(path string) v1.File {
 	file, err := w.c.File(context.Background(), v1.RelPath(path))
