@@ -30,7 +30,9 @@ type LocationReconciler struct {
 	SourceDeleted func(v1.SourceName) bool
 	// Event is told when a location comes or goes.
 	Event func(name v1.LocationName, warning bool, reason, message string)
-	Log   logr.Logger
+	// Opened is told when a location has been opened.
+	Opened func()
+	Log    logr.Logger
 
 	expired map[v1.LocationName]time.Time // touched by one key's reconcile at a time; see Workers
 }
@@ -99,6 +101,7 @@ func (r *LocationReconciler) ensure(ctx context.Context, k *keptLocation, want *
 	}
 	r.Set.open(k, opened, want.Spec.Path)
 	r.Event(k.name, false, "Opened", "location is there: "+want.Spec.Path)
+	r.Opened()
 	return nil
 }
 

@@ -33,6 +33,8 @@ type backend struct {
 	events     *events
 	conditions *conditions
 	rates      *rates
+	// announce tells the other hosts that something was changed here.
+	announce func()
 	// rescan has a source of this host scanned soon.
 	rescan func(v1.SourceName)
 }
@@ -218,6 +220,7 @@ func (b *backend) Apply(ctx context.Context, objects []v1.Object, opts admin.App
 	if err != nil || opts.DryRun {
 		return applied, err
 	}
+	defer b.announce()
 	return write(false)
 }
 
@@ -274,6 +277,7 @@ func (b *backend) Delete(ctx context.Context, kind, name string) error {
 	if err := b.store.Delete(ctx, kind, name, desired.DeleteOptions{}); err != nil {
 		return storeError(obj, err)
 	}
+	b.announce()
 	return nil
 }
 

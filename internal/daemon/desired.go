@@ -168,13 +168,41 @@ type (
 	}
 )
 
+// changedNotice tells a host that something was changed at the sender, which is worth a pull.
+type changedNotice struct{ Digest desired.SetDigest }
+
 // gossip answers pulls of other hosts and pulls from them.
 type gossip struct {
 	store *desired.Files
 	peers *peers
 }
 
+// announce tells every other host that something was changed here. It is a courtesy: whoever misses it learns of the change by
+// its next pull.
+func (g *gossip) announce(ctx context.Context, hosts []*v1.Host) {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	var telling sync.WaitGroup
+	for _, h := range hosts {
+		if name := v1.HostName(h.Name); name != g.peers.identity.Host() {
+			telling.Go(func() { ask[struct{}](ctx, g.peers, name, "cb.Changed", &changedNotice{g.store.Digest()}) })
+		}
+	}
+	telling.Wait()
+}
+
 func (g *gossip) register(server *transport.Server) {
+	transport.Handle(server, "cb.Changed", func(ctx context.Context, peer transport.Peer, q changedNotice) (struct{}, error) {
+		from, err := hostOf(peer)
+		if err != nil {
+			return struct{}{}, err
+		}
+		g.peers.heard(from, time.Now())
+		if q.Digest == g.store.Digest() {
+			return struct{}{}, nil
+		}
+		return struct{}{}, g.pull(ctx, from)
+	})
 	transport.Handle(server, "cb.Pull", func(ctx context.Context, peer transport.Peer, q pullRequest) (pullAnswer, error) {
 		from, err := hostOf(peer)
 		if err != nil {

@@ -72,7 +72,7 @@ func newLoops(h *host, session uint64, metrics *reconcile.Metrics) *loops {
 		return reconcile.Options{Workers: workers, Metrics: metrics, Log: h.log, MaxBackoff: time.Minute}
 	}
 	l.config = reconcile.New("config", &controllers.ConfigReconciler{Desired: h.desired, Host: self, Log: h.log.WithName("config"),
-		Pull: (&gossip{store: h.store, peers: h.peers}).pull}, options(1))
+		Pull: h.gossip.pull}, options(1))
 	l.scan = reconcile.New("scan", &controllers.ScanReconciler{
 		Desired: h.desired, Host: self, Set: l.sources, Catalogs: filepath.Join(h.options.State, "catalogs"),
 		Coordinator: coordinator.Config{Host: self, Hosts: l.hostInfos, Log: h.log.WithName("coordinator")},
@@ -85,6 +85,7 @@ func newLoops(h *host, session uint64, metrics *reconcile.Metrics) *loops {
 		Config:        location.Config{ClusterUID: h.identity.ClusterUID(), IndexDir: filepath.Join(h.options.State, "locations"), Disks: &location.Disks{}, Log: h.log.WithName("location")},
 		SourceDeleted: func(name v1.SourceName) bool { return h.store.Deleted(v1.KindSource, string(name)) },
 		Event:         noteFor[v1.LocationName](h.events, v1.KindLocation), Log: h.log.WithName("location"),
+		Opened: l.kickClients,
 	}, options(1))
 	l.verifier = &controllers.VerifyReconciler{Desired: h.desired, Sessions: l.sessions, Locations: l.locations, Limit: l.readLimit(),
 		Counters: l.counters, Event: noteFor[v1.SourceName](h.events, v1.KindSource), Log: h.log.WithName("verify")}
@@ -179,6 +180,15 @@ func (l *loops) kick() {
 		}
 	}
 	for client := range now.clients {
+		l.copy.Enqueue(client)
+	}
+}
+
+// kickClients has every coordinator asked soon: there is a location that was not there before.
+func (l *loops) kickClients() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for client := range l.known.clients {
 		l.copy.Enqueue(client)
 	}
 }

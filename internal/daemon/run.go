@@ -65,6 +65,8 @@ type host struct {
 	tool     rsync.Tool
 	events   *events
 	peers    *peers
+	gossip   *gossip
+	changes  chan struct{} // something was changed here and is to be announced
 	loops    *loops
 	backend  *backend
 	registry *prometheus.Registry
@@ -99,6 +101,8 @@ func open(ctx context.Context, o Options, log logr.Logger) (h *host, err error) 
 	h.desired = &view{store: h.store}
 	h.traffic = newTransportMetrics(h.registry)
 	h.peers = newPeers(h.identity, h.addressOf, h.traffic.observe("client"))
+	h.gossip = &gossip{store: h.store, peers: h.peers}
+	h.changes = make(chan struct{}, 1)
 	if err := h.listen(); err != nil {
 		return nil, err
 	}
@@ -154,6 +158,7 @@ func (h *host) run(ctx context.Context) error {
 	h.loops.start(ctx, parts)
 	h.serve(ctx, parts)
 	parts.Go(func() error { return watchdog(ctx) })
+	parts.Go(func() error { return h.announceChanges(ctx) })
 	stop := h.store.Watch(func(desired.Change) {
 		h.desired.changed()
 		h.loops.kick()
@@ -167,6 +172,25 @@ func (h *host) run(ctx context.Context) error {
 	err := parts.Wait()
 	h.log.Info("Stopped")
 	return err
+}
+
+// announce has the other hosts told soon that something was changed here.
+func (h *host) announce() {
+	select {
+	case h.changes <- struct{}{}:
+	default: // it is to be told already
+	}
+}
+
+func (h *host) announceChanges(ctx context.Context) error {
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-h.changes:
+			h.gossip.announce(ctx, h.desired.Hosts())
+		}
+	}
 }
 
 // watchdog tells systemd, twice within its interval, that this process still gets to run.
@@ -196,7 +220,7 @@ func (h *host) wire() error {
 	h.backend = &backend{
 		holders: held, identity: h.identity, store: h.store, desired: h.desired, sources: h.loops.sources, locations: h.loops.locations,
 		verifier: h.loops.verifier, peers: h.peers, events: h.events, conditions: &conditions{}, rates: &rates{counters: h.loops.counters},
-		rescan: h.loops.rescan,
+		announce: h.announce, rescan: h.loops.rescan,
 	}
 	h.registry.MustRegister(&collector{host: h.identity.Host(), desired: h.desired, sources: h.loops.sources, locations: h.loops.locations,
 		counters: h.loops.counters, peers: h.peers, sent: h.loops.sent.Load})

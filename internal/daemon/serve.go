@@ -24,7 +24,7 @@ const drainTime = 5 * time.Second
 func (h *host) serve(ctx context.Context, parts *errgroup.Group) {
 	server := transport.NewServer(transport.InFlight(256), h.traffic.observe("server"))
 	(&coordinators{sources: h.loops.sources, peers: h.peers}).register(server)
-	(&gossip{store: h.store, peers: h.peers}).register(server)
+	h.gossip.register(server)
 	h.backend.holders.register(server)
 	registerBetween(server, h.backend)
 	registerManifests(server, h.loops)
@@ -85,6 +85,7 @@ func (h *host) admit(ctx context.Context, m pki.Member) ([]byte, error) {
 	if err := admitMember(ctx, h.store, m); err != nil {
 		return nil, err
 	}
+	h.announce()
 	h.events.note("Host", string(m.Name), admin.EventNormal, "Joined", "joined from "+m.Address)
 	return h.store.Export()
 }

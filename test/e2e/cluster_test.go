@@ -103,6 +103,11 @@ func (c *cluster) add(name string) *host {
 			"--listen", h.address, "--advertise", h.address)
 	}
 	c.hosts = append(c.hosts, h)
+	c.t.Cleanup(func() {
+		if c.t.Failed() {
+			h.showLog()
+		}
+	})
 	h.start()
 	return h
 }
@@ -145,12 +150,7 @@ func (h *host) start() {
 	}
 	h.ended = make(chan error, 1)
 	go func(p *exec.Cmd, ended chan<- error) { ended <- p.Wait() }(h.process, h.ended)
-	h.t.Cleanup(func() {
-		h.kill()
-		if h.t.Failed() {
-			h.showLog()
-		}
-	})
+	h.t.Cleanup(h.kill)
 	h.eventually("daemon answers", func() error {
 		_, err := h.tryCtl("version")
 		return err
