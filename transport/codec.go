@@ -52,6 +52,7 @@ var modes = sync.OnceValue(func() *cborModes {
 			IndefLength:      cbor.IndefLengthForbidden,
 			DupMapKey:        cbor.DupMapKeyEnforcedAPF,
 			BigIntDec:        cbor.BigIntDecodePointer,
+			UTF8:             cbor.UTF8DecodeInvalid, // a Go string may hold any bytes: it arrives as it was sent
 		}.DecMode()
 	}
 	if err != nil {
