@@ -65,12 +65,12 @@ func asError(err error) *Error {
 	if err == nil {
 		return nil
 	}
+	if bare, ok := err.(*Error); ok { //nolint:errorlint // one that is wrapped keeps the text around it
+		return bare
+	}
 	var e *Error
-	switch {
-	case !errors.As(err, &e):
+	if !errors.As(err, &e) {
 		return &Error{Reason: Failed, Why: err.Error()}
-	case error(e) == err:
-		return e
 	}
 	return &Error{Reason: e.Reason, Why: err.Error(), Hint: e.Hint}
 }

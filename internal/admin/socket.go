@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"sync"
 	"syscall"
 )
 
@@ -38,14 +39,14 @@ func DialSocket(ctx context.Context, state string, protocol byte) (net.Conn, err
 		return nil, socketError(filepath.Join(state, SocketName), err)
 	}
 	if _, err := conn.Write([]byte{protocol}); err != nil {
-		conn.Close()
+		_ = conn.Close()
 		return nil, socketError(filepath.Join(state, SocketName), err)
 	}
 	return conn, nil
 }
 
 func socketError(path string, err error) error {
-	var reason error = err
+	reason := err
 	var op *net.OpError
 	if errors.As(err, &op) {
 		reason = op.Err
@@ -69,7 +70,7 @@ func ListenSocket(state string) (net.Listener, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make socket: %w", err)
 	}
-	defer os.RemoveAll(private)
+	defer func() { _ = os.RemoveAll(private) }()
 	dir, done, err := shortened(private)
 	if err != nil {
 		return nil, err
@@ -85,20 +86,21 @@ func ListenSocket(state string) (net.Listener, error) {
 		err = os.Rename(filepath.Join(private, "s"), path)
 	}
 	if err != nil {
-		l.Close()
+		_ = l.Close()
 		return nil, fmt.Errorf("make socket: %w", err)
 	}
-	return &socket{l, path}, nil
+	return &socket{Listener: l, path: path}, nil
 }
 
 type socket struct {
 	net.Listener
-	path string
+	path   string
+	remove sync.Once
 }
 
-// Close removes the socket, then ends the listening.
+// Close removes the socket, the first time alone (by the second another daemon's may be there), and ends the listening.
 func (s *socket) Close() error {
-	os.Remove(s.path)
+	s.remove.Do(func() { _ = os.Remove(s.path) })
 	return s.Listener.Close()
 }
 
@@ -117,8 +119,8 @@ func shortened(dir string) (short string, done func(), err error) {
 	}
 	link := filepath.Join(private, "s")
 	if err := os.Symlink(absolute, link); err != nil {
-		os.RemoveAll(private)
+		_ = os.RemoveAll(private)
 		return "", nil, fmt.Errorf("shorten %s: %w", dir, err)
 	}
-	return link, func() { os.RemoveAll(private) }, nil
+	return link, func() { _ = os.RemoveAll(private) }, nil
 }

@@ -194,7 +194,9 @@ func (p *Program) applyObjects(ctx context.Context, c Connection, objs []v1.Obje
 	for _, a := range applied {
 		fmt.Fprintf(p.out, "%s %s%s\n", v1.RefOf(a.Object), a.Action, suffix)
 	}
-	p.out.Flush()
+	if err := p.out.Flush(); err != nil {
+		return err
+	}
 	for _, a := range applied {
 		for _, warning := range a.Warnings {
 			fmt.Fprintf(p.Err, "warning: %s\n", oneLine(warning))

@@ -207,7 +207,9 @@ The token carries the fingerprint of the cluster's certificate authority, so kee
 					return err
 				}
 				fmt.Fprintln(p.out, token.Token)
-				p.out.Flush()
+				if err := p.out.Flush(); err != nil {
+					return err
+				}
 				fmt.Fprintf(p.Err, "Good for one host until %s. On that host:\n  cbd join %s --token %s --name NAME\n",
 					token.Expires.Local().Format("2006-01-02 15:04:05"), token.Address, token.Token)
 				return nil
@@ -260,8 +262,7 @@ func (p *Program) createIdentity(ctx context.Context, c Connection, name, out st
 		_, err = file.Write(id.Contents)
 	}
 	if err = errors.Join(err, file.Close()); err != nil {
-		os.Remove(out)
-		return err
+		return errors.Join(err, os.Remove(out))
 	}
 	fmt.Fprintf(p.out, "identity/%s created\n", name)
 	fmt.Fprintf(p.Err, "Good until %s. Whoever has %s directs this cluster.\n", id.Expires.Local().Format("2006-01-02"), out)

@@ -48,7 +48,7 @@ func (p *Program) edit(ctx context.Context, c Connection, r ref) error {
 		return fmt.Errorf("make a file to edit: %w", err)
 	}
 	file.Close()
-	defer os.Remove(file.Name())
+	defer func() { _ = os.Remove(file.Name()) }()
 	for text, mistake := original, error(nil); ; {
 		edited, err := p.runEditor(ctx, file.Name(), withComments(text, r, mistake))
 		switch {

@@ -49,7 +49,7 @@ func (p *Program) events(ctx context.Context, c Connection, query admin.EventQue
 		events, err := c.Events(ctx, query)
 		switch {
 		case watch && ctx.Err() != nil:
-			return nil
+			return nil //nolint:nilerr // the person has seen enough
 		case err != nil && first:
 			return err
 		case err != nil:

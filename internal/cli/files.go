@@ -144,7 +144,6 @@ func (p *Program) afterFiles(o getOptions, arg string, found int, next string) {
 	if o.output == "json" || o.output == "yaml" || o.output == "name" {
 		return
 	}
-	p.out.Flush()
 	switch {
 	case next != "":
 		fmt.Fprintf(p.Err, "There are more: cbctl get files %s --limit %d --continue %s\n", arg, o.files.limit, next)

@@ -122,6 +122,9 @@ func addTo(root *cobra.Command, group string, commands ...*cobra.Command) {
 	}
 }
 
+// show lets what was printed so far be seen. That it cannot be is told when the command ends: the buffer remembers it.
+func (p *Program) show() { _ = p.out.Flush() }
+
 // ask runs body with a daemon that answers.
 func (p *Program) ask(ctx context.Context, body func(ctx context.Context, c Connection) error) error {
 	c, err := p.Connect(ctx, p.target)

@@ -109,7 +109,7 @@ func (p *Program) reportItem(item restore.Item) {
 	case item.Outcome == restore.Planned:
 		fmt.Fprintln(p.out, path)
 	case item.Path == "":
-		p.out.Flush()
+		p.show()
 		fmt.Fprintf(p.Err, "warning: %s\n", oneLine(item.Message))
 	default:
 		fmt.Fprintf(p.out, "%s: %s: %s\n", item.Outcome, path, oneLine(item.Message))
@@ -127,13 +127,13 @@ func (p *Program) restored(what string, opts restore.Options, cluster *restoreCl
 		return err
 	}
 	if opts.DryRun {
-		p.out.Flush()
+		p.show()
 		fmt.Fprintf(p.Err, "%s: %s would be restored to %s\n", what, count(planned, "file"), opts.To)
 	} else {
 		fmt.Fprintf(p.out, "%s: %s (%s) restored to %s", what, count(r.Restored, "file"), size(r.Bytes), opts.To)
 		p.also(r)
 		fmt.Fprintln(p.out)
-		p.out.Flush()
+		p.show()
 	}
 	p.restoreWarnings(opts, cluster, r)
 	if err == nil {

@@ -71,12 +71,12 @@ func (p *Program) carryRsync(ctx context.Context, h holderAddress) error {
 		return fmt.Errorf("%w: %w", rsync.ErrUnreachable, err)
 	}
 	if err := rsync.Ask(conn, rsync.Request{Kind: rsync.KindLocation, Name: string(h.location)}, askTimeout); err != nil {
-		conn.Close()
+		_ = conn.Close()
 		return err
 	}
 	in, out, err := rsync.Standard()
 	if err != nil {
-		conn.Close()
+		_ = conn.Close()
 		return err
 	}
 	return rsync.Shell(ctx, in, out, conn)
@@ -97,7 +97,7 @@ func (t Target) dialRsync(ctx context.Context, h holderAddress) (net.Conn, error
 		return nil, err
 	}
 	if _, err := fmt.Fprintf(conn, "%s\n", h.host); err != nil {
-		conn.Close()
+		_ = conn.Close()
 		return nil, fmt.Errorf("ask the daemon for %s: %w", h.host, err)
 	}
 	return conn, nil

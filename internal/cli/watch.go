@@ -20,7 +20,7 @@ func (p *Program) watch(ctx context.Context, c Connection, w wanted, selector la
 		objs, err := fetch(ctx, c, w, selector)
 		switch {
 		case ctx.Err() != nil:
-			return nil
+			return nil //nolint:nilerr // the person has seen enough
 		case err != nil && first:
 			return err
 		case err != nil:

@@ -71,7 +71,7 @@ func TestPageShowsEverythingAndBelievesNothing(t *testing.T) {
 		v1.KindLocation: {location},
 		v1.KindHost:     {host},
 	}}, "/")
-	if answer.StatusCode != 200 || answer.Header.Get("Cache-Control") != "no-store" || !strings.Contains(answer.Header.Get("Content-Security-Policy"), "default-src 'none'") {
+	if answer.StatusCode != http.StatusOK || answer.Header.Get("Cache-Control") != "no-store" || !strings.Contains(answer.Header.Get("Content-Security-Policy"), "default-src 'none'") {
 		t.Errorf("status %d, header %v", answer.StatusCode, answer.Header)
 	}
 	for _, want := range []string{
@@ -132,7 +132,7 @@ func TestVerdict(t *testing.T) {
 }
 
 func TestNothingElseIsServed(t *testing.T) {
-	if answer, _ := get(t, resources{}, "/etc/passwd"); answer.StatusCode != 404 {
+	if answer, _ := get(t, resources{}, "/etc/passwd"); answer.StatusCode != http.StatusNotFound {
 		t.Errorf("status %d", answer.StatusCode)
 	}
 }
