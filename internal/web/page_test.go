@@ -40,20 +40,11 @@ func source(name string, conditions ...metav1.Condition) *v1.Source {
 	return s
 }
 
-func get(t *testing.T, from Resources, path string) (*http.Response, string) {
-	t.Helper()
-	server := httptest.NewServer(Handler(from, Options{Host: "mini", Version: "v1", Now: func() time.Time { return now }}))
-	defer server.Close()
-	answer, err := http.Get(server.URL + path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer answer.Body.Close()
-	body, err := io.ReadAll(answer.Body)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return answer, string(body)
+func get(from Resources, path string) (*httptest.ResponseRecorder, string) {
+	answer := httptest.NewRecorder()
+	page := Handler(from, Options{Host: "mini", Version: "v1", Now: func() time.Time { return now }})
+	page.ServeHTTP(answer, httptest.NewRequest(http.MethodGet, path, nil))
+	return answer, answer.Body.String()
 }
 
 func TestPageShowsEverythingAndBelievesNothing(t *testing.T) {
@@ -66,13 +57,13 @@ func TestPageShowsEverythingAndBelievesNothing(t *testing.T) {
 	host.Status.Conditions = []metav1.Condition{condition(v1.ConditionReady, "False", "silent")}
 	photos := source("photos", condition(v1.ConditionProtected, "False", "2 files lack replicas"))
 	photos.Status.Problems = []v1.Problem{{Path: `<script>alert("x")</script>`, Reason: "Unreadable", Message: "permission denied"}}
-	answer, page := get(t, resources{objs: map[string][]v1.Object{
+	answer, page := get(resources{objs: map[string][]v1.Object{
 		v1.KindSource:   {photos, source("music", condition(v1.ConditionProtected, "True", ""))},
 		v1.KindLocation: {location},
 		v1.KindHost:     {host},
 	}}, "/")
-	if answer.StatusCode != http.StatusOK || answer.Header.Get("Cache-Control") != "no-store" || !strings.Contains(answer.Header.Get("Content-Security-Policy"), "default-src 'none'") {
-		t.Errorf("status %d, header %v", answer.StatusCode, answer.Header)
+	if answer.Code != http.StatusOK || answer.Header().Get("Cache-Control") != "no-store" || !strings.Contains(answer.Header().Get("Content-Security-Policy"), "default-src 'none'") {
+		t.Errorf("status %d, header %v", answer.Code, answer.Header())
 	}
 	for _, want := range []string{
 		"<h1>1 of 2 sources not fully protected</h1>", "/tank/photos", "8 × 2, 1 × 1, 1 × 0", "5 GiB", `max="10" value="8"`,
@@ -121,18 +112,18 @@ func TestVerdict(t *testing.T) {
 		"Not everything is known":            {objs: map[string][]v1.Object{v1.KindSource: {fine, source("music")}}},
 		"Nothing to protect yet":             {},
 	} {
-		if _, page := get(t, from, "/"); !strings.Contains(page, "<h1>"+want) {
+		if _, page := get(from, "/"); !strings.Contains(page, "<h1>"+want) {
 			t.Errorf("want %q in\n%s", want, page)
 		}
 	}
-	_, page := get(t, resources{err: fmt.Errorf("no <answer>")}, "/")
+	_, page := get(resources{err: fmt.Errorf("no <answer>")}, "/")
 	if !strings.Contains(page, "<h1>Not everything is known") || !strings.Contains(page, "sources: no &lt;answer&gt;") {
 		t.Errorf("what cannot be read is not told:\n%s", page)
 	}
 }
 
 func TestNothingElseIsServed(t *testing.T) {
-	if answer, _ := get(t, resources{}, "/etc/passwd"); answer.StatusCode != http.StatusNotFound {
-		t.Errorf("status %d", answer.StatusCode)
+	if answer, _ := get(resources{}, "/etc/passwd"); answer.Code != http.StatusNotFound {
+		t.Errorf("status %d", answer.Code)
 	}
 }
