@@ -19,8 +19,9 @@ const maxConfirms = 10000
 type checking struct {
 	rec *Record
 	key catalog.Key
-	// seq is the version it is compared with, digest that version's.
+	// seq is the version it is compared with, stat and digest are that version's.
 	seq     uint64
+	stat    tree.Entry
 	digest  v1.Digest
 	outcome Outcome
 	decided bool
@@ -113,10 +114,10 @@ func (c *Coordinator) lookup(from v1.HostName, req *Confirm, checks []checking, 
 			case e == nil || !e.Live():
 				x.decide(OutcomeGone)
 			case e.Size != x.rec.Size || e.ModTime != x.rec.ModTime:
-				x.seq, x.outcome = e.Seq, OutcomeStale
+				x.seq, x.stat, x.outcome = e.Seq, e.Stat(""), OutcomeStale
 				open = append(open, i) // perhaps the holder is ahead of the last scan
 			case e.Digest.IsZero():
-				x.seq, x.outcome = e.Seq, OutcomeUnclear
+				x.seq, x.stat, x.outcome = e.Seq, e.Stat(""), OutcomeUnclear
 				open = append(open, i)
 			default:
 				x.seq, x.digest = e.Seq, e.Digest
@@ -177,8 +178,16 @@ func (c *Coordinator) settleOne(ctx context.Context, x *checking) {
 	if stat.Size != x.rec.Size || stat.ModTime != x.rec.ModTime {
 		x.decide(OutcomeStale)
 	}
-	same, err := c.catchUp(x, &stat)
-	if err != nil || !same || x.decided {
+	if !x.stat.SameVersion(&stat) {
+		if err := c.cat.Update(func(tx *catalog.Tx) error {
+			_, err := tx.Observe(x.rec.Path, &stat)
+			return err
+		}); err != nil {
+			x.decide(OutcomeUnclear)
+		}
+		return
+	}
+	if x.decided {
 		return
 	}
 	digest, err := c.digests.of(ctx, x.rec.Path, x.seq, stat)
@@ -191,25 +200,6 @@ func (c *Coordinator) settleOne(ctx context.Context, x *checking) {
 		x.digest = digest
 		x.judge()
 	}
-}
-
-// catchUp tells whether the catalog's version is the one that stat describes; if it is not, it is made so.
-func (c *Coordinator) catchUp(x *checking, stat *tree.Entry) (same bool, err error) {
-	err = c.cat.View(func(tx *catalog.Tx) error {
-		e, err := tx.Get(x.key)
-		if e != nil {
-			was := e.Stat("")
-			same = was.SameVersion(stat) && e.Seq == x.seq
-		}
-		return err
-	})
-	if err != nil || same {
-		return same, err
-	}
-	return false, c.cat.Update(func(tx *catalog.Tx) error {
-		_, err := tx.Observe(x.rec.Path, stat)
-		return err
-	})
 }
 
 // record writes what was found, if the holder's word still counts then and the versions are still those.

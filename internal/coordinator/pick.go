@@ -41,6 +41,14 @@ func (c *Coordinator) Claim(ctx context.Context, from v1.HostName, req *Claim) (
 	if err := c.cat.View(k.pick); err != nil {
 		return nil, fmt.Errorf("claim: %w", err)
 	}
+	if !k.full() && k.p.given > 0 {
+		// What was given since the plan was made may lack further copies, which the plan does not know of.
+		c.plan = nil
+		k.p = c.planned()
+		if err := c.cat.View(k.pick); err != nil {
+			return nil, fmt.Errorf("claim: %w", err)
+		}
+	}
 	return k.answer(), nil
 }
 
@@ -134,6 +142,7 @@ func (k *picker) give(m catalog.Member, extra bool) bool {
 	k.bytes -= e.Size
 	k.l.room -= e.Size
 	k.files--
+	k.p.given++
 	return true
 }
 
@@ -150,7 +159,7 @@ func (k *picker) renew() {
 			continue
 		}
 		lack, _ := k.p.view.lacks(&class)
-		if lack > 0 {
+		if lack > 0 && class.Files > 0 {
 			k.members(class.ID, func(m catalog.Member) bool { return k.others(m.Key) < lack && k.give(m, false) })
 		}
 	}

@@ -20,6 +20,7 @@ type plan struct {
 	keys   []catalog.Member // of the rocks
 	rocks  map[catalog.Key]bool
 	need   int64
+	given  int // files given since it was made
 }
 
 // group is the files that the same hosts have, or are about to have.

@@ -7,7 +7,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"testing"
 	"time"
 
 	"github.com/go-logr/logr"
@@ -153,7 +152,7 @@ const ownHost = v1.HostName("mini")
 
 var testStart = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 
-func newWorld(t *testing.T, f failer, min int32, hosts ...v1.HostName) *world {
+func newWorld(t interface{ TempDir() string }, f failer, min int32, hosts ...v1.HostName) *world {
 	w := &world{f: f, now: testStart, tree: newMemTree(), path: filepath.Join(t.TempDir(), "catalog.db"), peers: make(map[v1.HostName]*peer)}
 	w.spec.Name = "photos"
 	w.spec.CreationTimestamp = metav1.NewTime(testStart)
