@@ -275,7 +275,7 @@ func (cc *clientConn) ended(in *incoming) {
 func (cc *clientConn) over(id uint64) {
 	cc.mu.Lock()
 	defer cc.mu.Unlock()
-	if k := cc.calls[id]; k != nil {
+	if k := cc.calls[id]; k != nil && k.left { // else died tells the caller
 		cc.finish(k)
 	}
 }

@@ -127,8 +127,8 @@ func (ex *exchange) canceled() bool {
 func (ex *exchange) reply(p parcel, err error) {
 	sc := ex.sc
 	sc.mu.Lock()
-	if ex.gone && err == nil {
-		err = Canceled
+	if err == nil {
+		err = ex.late()
 	}
 	if err != nil {
 		code, msg := codeOf(err)
@@ -152,6 +152,18 @@ func (ex *exchange) reply(p parcel, err error) {
 	sc.mu.Unlock()
 	sc.out.flush(true)
 	ex.endContext()
+}
+
+// late is the error of an answer that nobody waits for any more: a body that was
+// told so, and left, did not succeed. sc.mu is held.
+func (ex *exchange) late() error {
+	switch {
+	case ex.gone:
+		return Canceled
+	case !ex.deadline.IsZero() && !time.Now().Before(ex.deadline):
+		return &Error{Code: TimedOut, Msg: "the deadline passed before the answer was there"}
+	}
+	return nil
 }
 
 // stream sends a reply that is made meanwhile; the request may still be read.

@@ -24,7 +24,9 @@ type Server struct {
 	conns     map[*serverConn]struct{}
 	count     int // connections, those that shake hands too
 	stopping  bool
-	stopped   chan struct{} // closed when stopping
+	stopped   chan struct{}   // closed when stopping
+	cut       context.Context // ends when what is left is cut off
+	cutOff    context.CancelFunc
 	addr      net.Addr
 	wg        sync.WaitGroup // accepting and reading goroutines
 	bodies    sync.WaitGroup // of handlers
@@ -42,6 +44,7 @@ func NewServer(opts ...Option) *Server {
 	if s.o.conns == 0 {
 		s.o.conns = defaultMaxConns
 	}
+	s.cut, s.cutOff = context.WithCancel(context.Background())
 	s.queue.init()
 	return s
 }
@@ -93,13 +96,17 @@ func (s *Server) Serve(l net.Listener) error {
 		return fault(Closed, "server is shut down")
 	}
 	s.listeners[l] = struct{}{}
+	s.wg.Add(1)
 	s.mu.Unlock()
+	defer s.wg.Done()
 	defer l.Close()
 	for pause := time.Duration(0); ; {
 		nc, err := l.Accept()
 		if err == nil {
 			pause = 0
-			if !s.spawn(nc) {
+			if s.admit() {
+				s.wg.Go(func() { s.serve(nc) })
+			} else {
 				nc.Close()
 			}
 			continue
@@ -134,19 +141,11 @@ func (s *Server) isStopping() bool {
 	return s.stopping
 }
 
-// spawn serves nc in a goroutine that Shutdown waits for.
-func (s *Server) spawn(nc net.Conn) bool {
-	if !s.admit() {
-		return false
-	}
-	s.wg.Go(func() { s.serve(nc) })
-	return true
-}
-
+// admit counts a connection, if there is room for it.
 func (s *Server) admit() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.stopping || s.count >= s.o.conns {
+	if s.count >= s.o.conns {
 		return false
 	}
 	s.count++
@@ -160,15 +159,19 @@ func (s *Server) ServeConn(nc net.Conn) error {
 		nc.Close()
 		return s.o.err
 	}
-	if !s.admit() {
+	s.mu.Lock()
+	if s.stopping {
+		s.mu.Unlock()
 		nc.Close()
-		if s.isStopping() {
-			return fault(Closed, "server is shut down")
-		}
-		return fault(Overloaded, "server has %d connections already", s.o.conns)
+		return fault(Closed, "server is shut down")
 	}
 	s.wg.Add(1)
+	s.mu.Unlock()
 	defer s.wg.Done()
+	if !s.admit() {
+		nc.Close()
+		return fault(Overloaded, "server has %d connections already", s.o.conns)
+	}
 	return s.serve(nc)
 }
 
@@ -185,15 +188,14 @@ func (s *Server) serve(nc net.Conn) error {
 		return err
 	}
 	sc := newServerConn(s, nc)
-	s.mu.Lock()
-	if s.stopping {
-		s.mu.Unlock()
-		nc.Close()
-		return fault(Closed, "server is shut down")
-	}
-	s.conns[sc] = struct{}{}
-	s.mu.Unlock()
 	sc.conn.start()
+	s.mu.Lock()
+	s.conns[sc] = struct{}{}
+	stopping := s.stopping
+	s.mu.Unlock()
+	if stopping { // it came too late, and is told so in good order
+		s.wg.Go(func() { sc.drain(s.cut) })
+	}
 	s.o.event(Event{Kind: Connected, Peer: sc.peer})
 	err = sc.conn.run()
 	s.mu.Lock()
@@ -213,7 +215,7 @@ func (s *Server) handshake(nc net.Conn) (net.Conn, error) {
 	if !ok {
 		return nc, confined(nc)
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), s.o.wait)
+	ctx, cancel := context.WithTimeout(s.cut, s.o.wait)
 	defer cancel()
 	if err := t.HandshakeContext(ctx); err != nil {
 		return nc, fault(Denied, "handshake with %v: %w", nc.RemoteAddr(), err)
@@ -225,15 +227,10 @@ func (s *Server) handshake(nc net.Conn) (net.Conn, error) {
 // those that are there are answered, the loops over All end. It returns when all
 // is done, or with ctx, when what is left is cut off.
 func (s *Server) Shutdown(ctx context.Context) error {
-	all := s.stop()
+	s.stop()
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		var draining sync.WaitGroup
-		for _, sc := range all {
-			draining.Go(func() { sc.drain(ctx) })
-		}
-		draining.Wait()
 		s.wg.Wait()
 		s.bodies.Wait()
 	}()
@@ -244,15 +241,13 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	case <-ctx.Done():
 	}
 	s.queue.close()
-	for _, sc := range all {
-		sc.die(fault(Closed, "server is shut down"))
-	}
+	s.cutOff()
 	s.wg.Wait()
 	return expired(ctx, "shut down")
 }
 
-// stop takes nothing new and returns the connections there are.
-func (s *Server) stop() []*serverConn {
+// stop takes nothing new, and has the connections there are drained.
+func (s *Server) stop() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if !s.stopping {
@@ -263,11 +258,9 @@ func (s *Server) stop() []*serverConn {
 		l.Close()
 	}
 	clear(s.listeners)
-	all := make([]*serverConn, 0, len(s.conns))
 	for sc := range s.conns {
-		all = append(all, sc)
+		s.wg.Go(func() { sc.drain(s.cut) })
 	}
-	return all
 }
 
 // Close ends the server at once; requests under way are cut off.

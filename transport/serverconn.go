@@ -165,16 +165,15 @@ func (sc *serverConn) drain(ctx context.Context) {
 	sc.out.flush(false)
 	select {
 	case <-sc.idle:
+		leave, cancel := context.WithTimeout(ctx, time.Second)
+		defer cancel()
+		ctx = leave
 	case <-sc.dead:
-		return
 	case <-ctx.Done():
-		return
 	}
-	leave, cancel := context.WithTimeout(ctx, time.Second)
-	defer cancel()
 	select {
 	case <-sc.dead:
-	case <-leave.Done():
+	case <-ctx.Done():
 		sc.die(fault(Closed, "server is shut down"))
 	}
 }

@@ -87,6 +87,11 @@ func (l *Listener) Accept() (net.Conn, error) {
 	case c := <-l.backlog:
 		return c, nil
 	case <-l.closed:
+	}
+	select {
+	case c := <-l.backlog: // it was promised
+		return c, nil
+	default:
 		return nil, net.ErrClosed
 	}
 }
