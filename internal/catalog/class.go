@@ -42,6 +42,9 @@ func classKey(confirmed, other []HolderID) string {
 	return string(b)
 }
 
+// Sets are the holders that a live file's class is named by.
+func Sets(e *Entry) (confirmed, other []HolderID) { return sets(e) }
+
 // sets sorts a live file's replicas into those that count and those to be brought up to date.
 func sets(e *Entry) (confirmed, other []HolderID) {
 	for _, r := range e.Replicas {

@@ -122,11 +122,38 @@ func (k *picker) free(key catalog.Key) bool {
 	return k.c.claims.of(key, k.h.name) == nil && !k.c.refusals.refused(key, k.h.name, k.p.view.now)
 }
 
+// why a file is given.
+type why int
+
+const (
+	missing why = iota
+	outdated
+	relieving
+	spare
+)
+
+// lacking tells whether one more copy of a file is wanted, as it stands now: the plan may be older.
+func (k *picker) lacking(key catalog.Key, e *catalog.Entry, want int) bool {
+	class := catalog.Class{Files: 1, Bytes: e.Size}
+	class.Confirmed, class.Other = catalog.Sets(e)
+	hosts := k.p.view.taken(&class)
+	for _, n := range k.c.claims.byKey[key] {
+		if h, ok := k.p.view.index[n.host]; ok && !slices.Contains(hosts, h) {
+			hosts = append(hosts, h)
+		}
+	}
+	return !slices.Contains(hosts, k.at) && k.p.view.missing(hosts, want) > 0
+}
+
 // give gives one file.
-func (k *picker) give(m catalog.Member, extra bool) bool {
+func (k *picker) give(m catalog.Member, reason why) bool {
 	e, err := k.tx.Get(m.Key)
-	if err != nil || e == nil || !e.Live() {
+	if err != nil || e == nil || !e.Live() || e.Size != m.Size {
 		k.err = err
+		return false
+	}
+	switch {
+	case reason == missing && !k.lacking(m.Key, e, k.p.view.min), reason == spare && !k.lacking(m.Key, e, k.p.view.max):
 		return false
 	}
 	path, err := k.tx.Path(m.Key)
@@ -135,7 +162,7 @@ func (k *picker) give(m catalog.Member, extra bool) bool {
 		return false
 	}
 	held := k.known && e.Replica(k.id) != nil
-	k.given = append(k.given, Claimed{Path: path, Gen: k.tx.Generation(e), Size: e.Size, ModTime: e.ModTime, Mode: e.Mode, Held: held, Extra: extra})
+	k.given = append(k.given, Claimed{Path: path, Gen: k.tx.Generation(e), Size: e.Size, ModTime: e.ModTime, Mode: e.Mode, Held: held, Extra: reason == spare})
 	n := &claim{key: m.Key, path: path, host: k.h.name, location: k.req.Location, size: e.Size, until: k.p.view.now.Add(lease), class: e.Class()}
 	k.c.claims.add(n)
 	k.room -= e.Size
@@ -160,13 +187,10 @@ func (k *picker) renew() {
 		}
 		lack, _ := k.p.view.lacks(&class)
 		if lack > 0 && class.Files > 0 {
-			k.members(class.ID, func(m catalog.Member) bool { return k.others(m.Key) < lack && k.give(m, false) })
+			k.members(class.ID, func(m catalog.Member) bool { return len(k.c.claims.byKey[m.Key]) < lack && k.give(m, outdated) })
 		}
 	}
 }
-
-// others counts the claims on a file by hosts that hold no replica of it yet.
-func (k *picker) others(key catalog.Key) int { return len(k.c.claims.byKey[key]) }
 
 // members offers the files of a class, the largest that fits first, as long as the answer is not full.
 func (k *picker) members(class uint32, take func(catalog.Member) bool) {
@@ -185,7 +209,7 @@ func (k *picker) rocks() {
 	}
 	for _, r := range k.p.Rocks(k.at, k.files, k.bytes) {
 		m := k.p.keys[r]
-		if !k.fits(m.Size) || !k.free(m.Key) || !k.give(m, false) {
+		if !k.fits(m.Size) || !k.free(m.Key) || !k.give(m, missing) {
 			k.c.stale = true // it was booked, and not given
 		}
 	}
@@ -206,8 +230,8 @@ func (k *picker) sand() {
 			case k.p.rocks[m.Key] || !k.fits(m.Size) || !k.free(m.Key):
 			case !k.p.Take(k.at, g, m.Size):
 				tries++
-			default:
-				k.give(m, false)
+			case !k.give(m, missing):
+				k.c.stale = true // it was booked, and not given
 			}
 			return tries < maxTries && !k.full() && k.err == nil
 		})
@@ -221,7 +245,7 @@ func (k *picker) relief() {
 			return
 		}
 		if k.fits(r.size) && k.free(r.key) {
-			k.give(catalog.Member{Key: r.key, Size: r.size}, false)
+			k.give(catalog.Member{Key: r.key, Size: r.size}, relieving)
 		}
 	}
 }
@@ -241,7 +265,7 @@ func (k *picker) extra() {
 		if lack, _ := v.lacks(&class); lack > 0 || left <= 0 || slices.Contains(taken, k.at) || v.missing(append(slices.Clone(taken), k.at), v.max) == left {
 			continue
 		}
-		k.members(class.ID, func(m catalog.Member) bool { return k.others(m.Key) < left && k.give(m, true) })
+		k.members(class.ID, func(m catalog.Member) bool { return k.give(m, spare) })
 	}
 }
 

@@ -557,15 +557,15 @@ func TestDigestsAreKept(t *testing.T) {
 	w.room(20, "a", "b")
 	w.many(5, mib)
 	w.settle(0, "a", "b")
-	if w.tree.read != 5 {
-		t.Errorf("%d files were read, want 5", w.tree.read)
+	if w.tree.read.Load() != 5 {
+		t.Errorf("%d files were read, want 5", w.tree.read.Load())
 	}
 	w.stop()
 	w.start()
 	w.settle(2, "a", "b")
 	w.served(2)
-	if w.tree.read != 5 {
-		t.Errorf("%d files were read after a restart", w.tree.read)
+	if w.tree.read.Load() != 5 {
+		t.Errorf("%d files were read after a restart", w.tree.read.Load())
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/go-logr/logr"
@@ -43,7 +44,7 @@ func (c content) digest() v1.Digest {
 type memTree struct {
 	files map[v1.RelPath]content
 	tick  int64
-	read  int // digests computed
+	read  atomic.Int64 // digests computed
 	fail  map[v1.RelPath]error
 }
 
@@ -80,7 +81,7 @@ func (t *memTree) Digest(ctx context.Context, path v1.RelPath, want tree.Entry) 
 	if !e.SameVersion(&want) {
 		return v1.Digest{}, tree.ErrChanged
 	}
-	t.read++
+	t.read.Add(1)
 	return t.files[path].digest(), nil
 }
 
