@@ -134,7 +134,7 @@ func (p *Plan) Wanted(host int) int64 {
 	}
 	var wanted int64
 	consider := func(size int64, holders []int) {
-		if max := p.hosts[host].MaxFile; barred(p.of, holders, host) || max > 0 && size > max && size > p.hosts[host].Room {
+		if most := p.hosts[host].Capacity; barred(p.of, holders, host) || most > 0 && size > most {
 			return
 		}
 		if more := size - p.idle(host); more > 0 && (wanted == 0 || more < wanted) {
