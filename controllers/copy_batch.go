@@ -108,6 +108,7 @@ func (b *copyBatch) keepLease(ctx context.Context) (stop func()) {
 
 func (b *copyBatch) run(ctx context.Context) (int, error) {
 	source := b.session.client.Source
+	began := time.Now()
 	options := location.BatchOptions{Reservation: b.space, KeepVersions: b.Retention(source).Versions.Duration}
 	if len(b.files) == 1 && b.files[0].Size >= location.ResumeFrom {
 		options.Resume = b.files[0].Path
@@ -127,12 +128,17 @@ func (b *copyBatch) run(ctx context.Context) (int, error) {
 		b.giveAll(reason, err)
 		return 0, err
 	}
+	fetched := time.Now()
 	published, err := partial.Publish(ctx, b.incoming())
 	if err != nil {
 		b.giveAll(reasonInterrupted, err)
 		return 0, err
 	}
-	return b.confirm(ctx, published)
+	settled := time.Now()
+	n, err := b.confirm(ctx, published)
+	b.Log.V(1).Info("Copied batch", "source", source, "location", b.location.Name, "files", len(b.files), "fetch", fetched.Sub(began).String(),
+		"publish", settled.Sub(fetched).String(), "confirm", time.Since(settled).String())
+	return n, err
 }
 
 func (b *copyBatch) giveAll(reason string, err error) {
@@ -148,6 +154,8 @@ func (b *copyBatch) fetch(ctx context.Context, partial *location.Batch) error {
 	for _, f := range b.files {
 		pull.Files = append(pull.Files, f.Path)
 		held = held || f.Held
+		// A file that has grown since it was claimed must not take more than was reserved.
+		pull.MaxSize = max(pull.MaxSize, f.Size, 1)
 	}
 	if held {
 		pull.CopyDest = []string{b.location.SourceDir(b.session.client.Source)}

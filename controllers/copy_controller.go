@@ -98,7 +98,7 @@ func (r *CopyReconciler) Reconcile(ctx context.Context, c Client) (reconcile.Res
 	if err := r.manifest(ctx, c, answer, locations); err != nil {
 		r.Log.Info("Manifest not fetched", "source", c.Source, "peer", c.Coordinator, "reason", err.Error())
 	}
-	return reconcile.Result{RequeueAfter: jitter(answer.PollAfter)}, nil
+	return reconcile.Result{RequeueAfter: jitter(s.pollAfter(answer))}, nil
 }
 
 // jitter keeps the clients of one coordinator from asking all at once: between 0.8 and 1.2 of d.

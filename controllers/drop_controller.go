@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"time"
 
 	"github.com/go-logr/logr"
@@ -93,6 +94,14 @@ type wish struct {
 	reason string
 }
 
+// most is up to how many bytes may be granted: surplus has no bound but its own.
+func (w wish) most() int64 {
+	if w.bytes == 0 {
+		return math.MaxInt64
+	}
+	return w.bytes
+}
+
 func (r *DropReconciler) wish(c Client, l *OpenLocation, held location.Held, surplus bool) wish {
 	space := l.Space()
 	switch {
@@ -176,7 +185,7 @@ func (s *Session) drop(ctx context.Context, l *OpenLocation, w wish) (*coordinat
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	asked := monotonic()
-	request := &coordinator.Drop{Source: s.client.Source, Location: l.Name, MaxFiles: dropFiles, MaxBytes: w.bytes, Reason: w.reason}
+	request := &coordinator.Drop{Source: s.client.Source, Location: l.Name, MaxFiles: dropFiles, MaxBytes: w.most(), Reason: w.reason}
 	request.Life, request.Turn = s.next()
 	answer, err := s.peer.Drop(ctx, request)
 	if err != nil || len(answer.Grants) == 0 {

@@ -149,6 +149,8 @@ func ReasonOfLocation(err error) string {
 		return "OtherDisk"
 	case errors.Is(err, location.ErrCorruptIndex):
 		return "IndexDamaged"
+	case errors.Is(err, location.ErrRebuilding):
+		return "Rebuilding"
 	case errors.Is(err, location.ErrNotEmpty):
 		return "NotEmpty"
 	}
@@ -169,6 +171,9 @@ func limitsOf(l *v1.Location) (capacity, reserve int64) {
 // keepHouse brings the checksum files up to date, retires what was held of sources that were deleted, and expires versions.
 func (r *LocationReconciler) keepHouse(ctx context.Context, k *keptLocation) error {
 	l := k.opened
+	if l.Rebuilding() {
+		return nil
+	}
 	sources, err := l.Sources()
 	if err != nil {
 		return err

@@ -56,13 +56,13 @@ type LocationState struct {
 	Waiting string
 }
 
-// Use returns the locations that are open, sorted by name. None of them is closed until done is called.
+// Use returns the locations that are open and know what they hold, sorted by name. None of them is closed until done is called.
 func (s *LocationSet) Use() (open []*OpenLocation, done func()) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var used []*keptLocation
 	for _, k := range s.kept {
-		if k.opened != nil {
+		if k.opened != nil && !k.opened.Rebuilding() {
 			k.users.Add(1)
 			used = append(used, k)
 			open = append(open, &OpenLocation{Location: k.opened, Name: k.name, NoNew: k.noNew, Draining: k.drain})
@@ -95,7 +95,11 @@ func (s *LocationSet) States() []LocationState {
 	s.mu.Lock()
 	var states []LocationState
 	for _, k := range s.kept {
-		states = append(states, LocationState{Name: k.name, Err: k.err, Since: k.since, Waiting: k.waitingText(), Draining: k.drain, Generation: k.generation})
+		err := k.err
+		if err == nil && k.opened != nil && k.opened.Rebuilding() {
+			err = location.ErrRebuilding
+		}
+		states = append(states, LocationState{Name: k.name, Err: err, Since: k.since, Waiting: k.waitingText(), Draining: k.drain, Generation: k.generation})
 	}
 	s.mu.Unlock()
 	slices.SortFunc(states, func(a, b LocationState) int { return strings.Compare(string(a.Name), string(b.Name)) })

@@ -84,10 +84,22 @@ type Session struct {
 	id     uint64
 	peer   Coordinator
 
-	mu     sync.Mutex
-	life   uint64
-	turn   uint64
-	latest coordinator.HelloAnswer
+	mu      sync.Mutex
+	life    uint64
+	turn    uint64
+	latest  coordinator.HelloAnswer
+	greeted time.Time // the first Hello that was answered
+}
+
+// pollAfter is when to ask again when there is nothing to do. A source that is still being scanned for the first time will have
+// something soon: it is asked early, then ever less often.
+func (s *Session) pollAfter(answer *coordinator.HelloAnswer) time.Duration {
+	if answer.Manifest != "" {
+		return answer.PollAfter
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return min(answer.PollAfter, max(300*time.Millisecond, time.Since(s.greeted)/4))
 }
 
 // Latest is the answer to the latest Hello.
@@ -104,6 +116,9 @@ func (s *Session) hello(ctx context.Context, hello *coordinator.Hello) (*coordin
 	answer, err := s.peer.Hello(ctx, hello)
 	if err != nil {
 		return nil, err
+	}
+	if s.greeted.IsZero() {
+		s.greeted = time.Now()
 	}
 	s.life, s.turn, s.latest = answer.Life, max(s.turn, answer.Turn), *answer
 	return answer, nil

@@ -12,6 +12,7 @@ import (
 	"clusterbackup/controllers"
 	"clusterbackup/internal/desired"
 	"clusterbackup/internal/pki"
+	"clusterbackup/internal/version"
 	"clusterbackup/transport"
 )
 
@@ -160,11 +161,15 @@ type (
 		Digest desired.SetDigest
 		Have   []desired.Have
 		Seen   map[v1.HostName]time.Duration // how long ago the asker heard of each host
+		// Version is the asker's daemon's.
+		Version string
 	}
 	pullAnswer struct {
 		Same  bool
 		Items []desired.Item
 		Seen  map[v1.HostName]time.Duration
+		// Version is the answerer's daemon's.
+		Version string
 	}
 )
 
@@ -210,7 +215,8 @@ func (g *gossip) register(server *transport.Server) {
 		}
 		g.peers.heard(from, time.Now())
 		g.peers.heardOf(q.Seen)
-		a := pullAnswer{Same: q.Digest == g.store.Digest(), Seen: g.peers.ages()}
+		g.peers.setVersion(from, q.Version)
+		a := pullAnswer{Same: q.Digest == g.store.Digest(), Seen: g.peers.ages(), Version: version.Get().Version}
 		if !a.Same && q.Have != nil {
 			a.Items = g.store.Diff(q.Have)
 		}
@@ -223,13 +229,14 @@ func (g *gossip) pull(ctx context.Context, host v1.HostName) error {
 	if err := g.store.Refresh(ctx); err != nil {
 		return err
 	}
-	request := pullRequest{Digest: g.store.Digest(), Seen: g.peers.ages()}
+	request := pullRequest{Digest: g.store.Digest(), Seen: g.peers.ages(), Version: version.Get().Version}
 	for {
 		answer, err := ask[pullAnswer](ctx, g.peers, host, "cb.Pull", &request)
 		if err != nil {
 			return err
 		}
 		g.peers.heardOf(answer.Seen)
+		g.peers.setVersion(host, answer.Version)
 		if answer.Same {
 			return nil
 		}

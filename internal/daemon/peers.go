@@ -25,11 +25,13 @@ type peers struct {
 	mu      sync.Mutex
 	clients map[v1.HostName]*transport.Client
 	seen    map[v1.HostName]time.Time
+	version map[v1.HostName]string // of the daemon, as it said itself
 }
 
 func newPeers(identity *pki.Identity, address func(v1.HostName) string, observe transport.Option) *peers {
 	return &peers{identity: identity, address: address, observe: observe,
-		clients: map[v1.HostName]*transport.Client{}, seen: map[v1.HostName]time.Time{}}
+		clients: map[v1.HostName]*transport.Client{}, seen: map[v1.HostName]time.Time{},
+		version: map[v1.HostName]string{}}
 }
 
 // client returns the client of a host; it neither blocks nor fails.
@@ -192,4 +194,17 @@ func (p *peers) heardOf(ages map[v1.HostName]time.Duration) {
 			p.heard(host, at)
 		}
 	}
+}
+
+func (p *peers) setVersion(host v1.HostName, version string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.version[host] = version
+}
+
+// versionOf is the version of a host's daemon; "" until it has said it.
+func (p *peers) versionOf(host v1.HostName) string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.version[host]
 }

@@ -192,6 +192,7 @@ func (c *conditions) hostStatus(want *v1.Host, p *peers, timeout time.Duration) 
 			ready = condition(v1.ConditionReady, false, "Silent", fmt.Sprintf("not heard of for longer than hostTimeout (%s)", timeout))
 		}
 	}
+	s.Version = p.versionOf(v1.HostName(want.Name))
 	if want.Name == string(p.identity.Host()) {
 		s.Version = version.Get().Version
 	}

@@ -38,6 +38,7 @@ type Pull struct {
 	// with the new version does not travel.
 	CopyDest       []string
 	BandwidthLimit int64         // bytes per second; 0: none
+	MaxSize        int64         // files that are larger by now are left out, in bytes; 0: none
 	Timeout        time.Duration // ends a transfer in which nothing moves; 0: 5 minutes
 	Owner          bool          // keep numeric owner and group, where this process may
 	Xattrs         bool          // keep extended attributes, where this process and the file systems may
@@ -159,6 +160,9 @@ func (p Pull) args() []string {
 	}
 	if p.BandwidthLimit > 0 {
 		args = append(args, "--bwlimit="+strconv.FormatInt(max(1, p.BandwidthLimit>>10), 10))
+	}
+	if p.MaxSize > 0 {
+		args = append(args, "--max-size="+strconv.FormatInt(p.MaxSize, 10))
 	}
 	args = append(args, p.basis()...)
 	return append(args, "--", p.Host+"::"+p.module()+"/", strings.TrimRight(p.Dest, "/")+"/")
