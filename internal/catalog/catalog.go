@@ -64,7 +64,7 @@ var (
 	retireBucket  = []byte("retire")  // holder id, Key → nothing
 	holderBucket  = []byte("holders") // holder id → Holder
 	grantBucket   = []byte("grants")  // grant id → Grant
-	goneBucket    = []byte("gone")    // Key → nothing: what the running scan missed
+	goneBucket    = []byte("gone")    // Key → whether only what is below: what the running scan missed
 	allBuckets    = [][]byte{metaBucket, folderBucket, entryBucket, classBucket, memberBucket, deletedBucket, retireBucket,
 		holderBucket, grantBucket, goneBucket}
 )

@@ -143,7 +143,10 @@ func (c *Catalog) setState(f func(*state) bool) error {
 
 // countGone counts the files among what the scan missed, those below missing folders included.
 func (c *Catalog) countGone(ctx context.Context) (files int64, err error) {
-	err = c.eachGone(ctx, func(tx *Tx, key Key, e *Entry) error {
+	err = c.eachGone(ctx, func(tx *Tx, e *Entry, below bool) error {
+		if below {
+			e = &Entry{Child: e.Child}
+		}
 		n, err := tx.countFiles(ctx, e)
 		files += n
 		return err
@@ -152,17 +155,17 @@ func (c *Catalog) countGone(ctx context.Context) (files int64, err error) {
 }
 
 // eachGone visits what the scan missed.
-func (c *Catalog) eachGone(ctx context.Context, visit func(*Tx, Key, *Entry) error) error {
+func (c *Catalog) eachGone(ctx context.Context, visit func(tx *Tx, e *Entry, below bool) error) error {
 	var after []byte
 	for {
 		n := 0
 		err := c.View(func(tx *Tx) error {
 			cur := tx.b.Bucket(goneBucket).Cursor()
-			k, _ := cur.Seek(after)
+			k, v := cur.Seek(after)
 			if k != nil && string(k) == string(after) {
-				k, _ = cur.Next()
+				k, v = cur.Next()
 			}
-			for ; k != nil && n < batchSize; k, _ = cur.Next() {
+			for ; k != nil && n < batchSize; k, v = cur.Next() {
 				n++
 				after = append(after[:0], k...)
 				e, err := tx.Get(Key(k))
@@ -172,7 +175,7 @@ func (c *Catalog) eachGone(ctx context.Context, visit func(*Tx, Key, *Entry) err
 				if e == nil || e.DeletedAt != 0 {
 					continue
 				}
-				if err := visit(tx, Key(k), e); err != nil {
+				if err := visit(tx, e, len(v) > 0); err != nil {
 					return err
 				}
 			}
@@ -217,6 +220,25 @@ func (tx *Tx) countFiles(ctx context.Context, e *Entry) (files int64, err error)
 	return files, nil
 }
 
+// anyBelow tells whether anything is believed to be there below a folder.
+func (tx *Tx) anyBelow(folder uint64) bool {
+	stack := []uint64{folder}
+	for len(stack) > 0 {
+		prefix := be64(stack[len(stack)-1])
+		stack = stack[:len(stack)-1]
+		cur := tx.entries.Cursor()
+		for k, v := cur.Seek(prefix); len(k) > 8 && string(k[:8]) == string(prefix) && len(v) > flagsAt; k, v = cur.Next() {
+			if v[flagsAt]&flagDeleted == 0 {
+				return true
+			}
+			if v[flagsAt]&flagChild != 0 {
+				stack = append(stack, binary.BigEndian.Uint64(v[childAt:]))
+			}
+		}
+	}
+	return false
+}
+
 // applyGone marks what the scan missed as deleted, in batches.
 func (c *Catalog) applyGone(ctx context.Context) (deleted int64, err error) {
 	now := c.clock().UnixNano()
@@ -231,12 +253,12 @@ func (c *Catalog) applyGone(ctx context.Context) (deleted int64, err error) {
 			left, did = batchSize, 0
 			gone := tx.b.Bucket(goneBucket)
 			for left > 0 {
-				k, _ := gone.Cursor().First()
+				k, v := gone.Cursor().First()
 				if k == nil {
 					return nil
 				}
 				key := Key(k)
-				done, err := tx.delete(key, now, &left, &did)
+				done, err := tx.delete(key, len(v) > 0, now, &left, &did)
 				if err != nil {
 					return err
 				}
@@ -281,9 +303,17 @@ func (c *Catalog) clearGone() error {
 	})
 }
 
-// delete marks an entry, and first all below it, deleted at that time. left bounds the work; done is false when it ran out.
-// A folder that turned into something else keeps its new entry.
-func (tx *Tx) delete(key Key, at int64, left *int, did *int64) (done bool, err error) {
+// goneValue is what the gone bucket has of a key.
+func goneValue(below bool) []byte {
+	if below {
+		return []byte{1}
+	}
+	return nil
+}
+
+// delete marks an entry, and first all below it, deleted at that time; or only what is below it. left bounds the work; done is
+// false when it ran out.
+func (tx *Tx) delete(key Key, below bool, at int64, left *int, did *int64) (done bool, err error) {
 	e, err := tx.Get(key)
 	if err != nil || e == nil {
 		return true, err
@@ -295,11 +325,8 @@ func (tx *Tx) delete(key Key, at int64, left *int, did *int64) (done bool, err e
 		if e, err = tx.Get(key); err != nil || e == nil {
 			return true, err
 		}
-		if e.Kind != tree.KindFolder {
-			return true, nil
-		}
 	}
-	if e.DeletedAt != 0 {
+	if below || e.DeletedAt != 0 {
 		return true, nil
 	}
 	*left--
@@ -315,9 +342,9 @@ func (tx *Tx) markDeleted(key Key, e *Entry, at int64) error {
 		gone := e.Clone()
 		gone.Kind, gone.DeletedAt = tree.KindFile, at
 		return tx.Put(key, e, gone)
-	case e.Kind == tree.KindFolder && e.Child != 0:
+	case e.Child != 0:
 		gone := e.Clone()
-		gone.DeletedAt = at
+		gone.Kind, gone.DeletedAt = tree.KindFolder, at
 		if err := tx.Put(key, e, gone); err != nil {
 			return err
 		}
@@ -339,7 +366,7 @@ func (tx *Tx) deleteBelow(folder uint64, at int64, left *int, did *int64) (done 
 			if *left <= 0 {
 				return false, nil
 			}
-			if done, err := tx.delete(key, at, left, did); !done || err != nil {
+			if done, err := tx.delete(key, false, at, left, did); !done || err != nil {
 				return done, err
 			}
 			after = append([]byte(key), 0)

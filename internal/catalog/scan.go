@@ -55,6 +55,7 @@ type change struct {
 	child  uint64 // of a folder that was not known
 	mount  bool
 	gone   bool
+	below  bool // only what is below it is gone: it became something else
 }
 
 // batchSize is how many changes are written in one transaction.
@@ -214,13 +215,9 @@ func (m *merge) entry(i int, e *tree.Entry, stored []byte) error {
 	}
 	if e.Kind != tree.KindFolder && child != 0 && m.complete {
 		// A folder became something else; what was in it is gone.
-		live, err := m.tx.countFiles(m.s.ctx, &Entry{Child: child})
-		if err != nil {
-			return err
-		}
-		if live > 0 {
+		if m.tx.anyBelow(child) {
 			m.untimely = m.untimely || m.foreign
-			m.changes = append(m.changes, change{key: keyOf(m.id, e.Name), gone: true})
+			m.changes = append(m.changes, change{key: keyOf(m.id, e.Name), gone: true, below: true})
 		}
 	}
 	now := appendStat(m.stat[:0], e.Kind, e.Size, e.ModTime, e.ChangeTime, e.Inode, e.Mode, e.UID, e.GID)
@@ -338,7 +335,7 @@ func (s *Scan) store(batch []change) error {
 		}
 		for i := range batch {
 			if batch[i].gone {
-				if err := tx.b.Bucket(goneBucket).Put([]byte(batch[i].key), nil); err != nil {
+				if err := tx.b.Bucket(goneBucket).Put([]byte(batch[i].key), goneValue(batch[i].below)); err != nil {
 					return err
 				}
 				continue

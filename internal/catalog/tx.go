@@ -242,6 +242,10 @@ func (e *Entry) Clone() *Entry {
 
 // Remove forgets an entry, and the folders that were only remembered because of it.
 func (tx *Tx) Remove(key Key, old *Entry) error {
+	if old.Child != 0 && tx.hasEntries(old.Child) {
+		// Something below it is remembered still.
+		return tx.Put(key, old, &Entry{Kind: tree.KindFolder, DeletedAt: max(old.DeletedAt, 1), Child: old.Child})
+	}
 	none := &Entry{}
 	if err := tx.reclass(key, old, none); err != nil {
 		return err
@@ -259,10 +263,10 @@ func (tx *Tx) Remove(key Key, old *Entry) error {
 // prune forgets a deleted folder that nothing is remembered in any more, and so on upwards.
 func (tx *Tx) prune(folder uint64) error {
 	for folder != rootFolder {
-		prefix := be64(folder)
-		if k, _ := tx.entries.Cursor().Seek(prefix); k != nil && string(k[:8]) == string(prefix) {
+		if tx.hasEntries(folder) {
 			return nil
 		}
+		prefix := be64(folder)
 		record := tx.folders.Get(prefix)
 		if len(record) < 9 {
 			return nil
@@ -288,6 +292,12 @@ func (tx *Tx) prune(folder uint64) error {
 		folder = parent
 	}
 	return nil
+}
+
+func (tx *Tx) hasEntries(folder uint64) bool {
+	prefix := be64(folder)
+	k, _ := tx.entries.Cursor().Seek(prefix)
+	return k != nil && string(k[:8]) == string(prefix)
 }
 
 // count keeps the numbers that are not classes'.
