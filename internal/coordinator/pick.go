@@ -34,7 +34,7 @@ func (c *Coordinator) Claim(ctx context.Context, from v1.HostName, req *Claim) (
 	if !l.open(info) {
 		return &ClaimAnswer{RetryAfter: c.pollInterval()}, nil
 	}
-	if !c.settled() || !l.reported {
+	if !c.settled() || !c.assembled() || !l.reported {
 		return &ClaimAnswer{RetryAfter: soon}, nil
 	}
 	k := c.newPicker(h, l, req)
@@ -59,6 +59,20 @@ func (c *Coordinator) settled() bool {
 		return true
 	}
 	return len(c.waitingFor()) == 0
+}
+
+// assembled is false for a while after the start, until every host that lends space has said hello: those who come first would
+// take what fits nowhere but with those who come later. It waits no longer than a poll interval.
+func (c *Coordinator) assembled() bool {
+	if c.clock().Sub(c.started) > c.pollInterval() {
+		return true
+	}
+	for _, info := range c.cfg.Hosts() {
+		if info.Name != c.cfg.Host && !info.NoLocations && c.hosts[info.Name] == nil {
+			return false
+		}
+	}
+	return true
 }
 
 // picker chooses the files of one claim.

@@ -717,6 +717,7 @@ func TestFailedFileBacksOff(t *testing.T) {
 	defer w.stop()
 	w.room(20, "a", "b")
 	w.many(2, mib)
+	w.peers["b"].meet()
 	p := w.peers["a"]
 	p.meet()
 	c := p.claim(1)[0]
@@ -816,5 +817,22 @@ func TestMessagesKeepBytes(t *testing.T) {
 	}
 	if diff := cmp.Diff(in, out); diff != "" {
 		t.Error(diff)
+	}
+}
+
+// Whoever comes first waits for the others a little: what fits only if all take their part is not taken by two.
+func TestClaimsWaitForAllWhoLendSpace(t *testing.T) {
+	w := newWorld(t, t, 1, "a", "b")
+	defer w.stop()
+	w.room(20, "a", "b")
+	w.many(2, mib)
+	p := w.peers["a"]
+	p.meet()
+	if got := p.claim(9); len(got) != 0 {
+		t.Fatalf("%d files were given before b was heard of", len(got))
+	}
+	w.now = w.now.Add(16 * time.Second)
+	if got := p.claim(9); len(got) != 2 {
+		t.Errorf("%d files were given after a poll interval without b, want 2", len(got))
 	}
 }
