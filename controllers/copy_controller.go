@@ -22,7 +22,7 @@ const (
 	batchFiles = 1000
 	batchBytes = 256 << 20
 	// BatchesAtOnce: one being claimed or hashed while others move bytes.
-	BatchesAtOnce = 3
+	BatchesAtOnce = 2
 	// round bounds a reconcile: after it, the client says hello again and sees what else has come up.
 	round = 30 * time.Second
 )

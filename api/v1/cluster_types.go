@@ -39,7 +39,7 @@ type ClusterSpec struct {
 // ClusterStatus is what the answering host sees.
 type ClusterStatus struct {
 	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
-	// Conditions: none are defined yet.
+	// Conditions: Ready.
 	// +optional
 	// +listType=map
 	// +listMapKey=type

@@ -18,7 +18,7 @@ const (
 	ConditionWithinCapacity = "WithinCapacity"
 	// ConditionDrained (Location): the location was to be emptied and holds no replica any more.
 	ConditionDrained = "Drained"
-	// ConditionReady (Host): heard of within hostTimeout.
+	// ConditionReady (Host): heard of within hostTimeout. (Cluster): every host is.
 	ConditionReady = "Ready"
 )
 

@@ -27,7 +27,7 @@ func (f Finding) Error() string { return f.Refs[0] + ": " + f.Field + ": " + f.M
 // Each object is expected to pass Validate.
 func ValidateChange(present, change []Object) (errs, warnings []Finding) {
 	changed := map[string]bool{}
-	all := slices.Clone(change)
+	var all []Object
 	for _, obj := range change {
 		changed[RefOf(obj)] = true
 	}
@@ -36,7 +36,7 @@ func ValidateChange(present, change []Object) (errs, warnings []Finding) {
 			all = append(all, obj)
 		}
 	}
-	errs, warnings = ValidateSet(all)
+	errs, warnings = ValidateSet(append(all, change...)) // of two that are at odds, the later one is told to change
 	unconcerned := func(f Finding) bool {
 		return !slices.ContainsFunc(f.Refs, func(ref string) bool { return changed[ref] })
 	}

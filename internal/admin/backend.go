@@ -26,8 +26,8 @@ type Resources interface {
 	// nothing. The answers are in the order of objs. An object whose metadata.resourceVersion is set and is not the present one
 	// is a Conflict, as is an existing one under Create.
 	Apply(ctx context.Context, objs []v1.Object, opts ApplyOptions) ([]Applied, error)
-	// Delete removes one object; NotFound when there is none.
-	Delete(ctx context.Context, kind, name string) error
+	// Delete removes one object; NotFound when there is none, Conflict when something would be lost and force is not set.
+	Delete(ctx context.Context, kind, name string, force bool) error
 	// Events returns what was noted lately, oldest first.
 	Events(ctx context.Context, query EventQuery) ([]Event, error)
 }

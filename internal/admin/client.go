@@ -88,8 +88,8 @@ func (c *Client) Apply(ctx context.Context, objs []v1.Object, opts ApplyOptions)
 }
 
 // Delete implements Resources.
-func (c *Client) Delete(ctx context.Context, kind, name string) error {
-	_, err := ask[none](ctx, c, "Delete", deleteRequest{kind, name})
+func (c *Client) Delete(ctx context.Context, kind, name string, force bool) error {
+	_, err := ask[none](ctx, c, "Delete", deleteRequest{kind, name, force})
 	return err
 }
 

@@ -78,7 +78,7 @@ func registerResources(r registry, b Resources) {
 		return packApplied(applied)
 	})
 	handle(r, "Delete", func(ctx context.Context, req deleteRequest) (none, error) {
-		return none{}, b.Delete(ctx, req.Kind, req.Name)
+		return none{}, b.Delete(ctx, req.Kind, req.Name, req.Force)
 	})
 	handle(r, "Events", func(ctx context.Context, req EventQuery) ([]Event, error) { return b.Events(ctx, req) })
 }

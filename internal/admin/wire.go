@@ -101,6 +101,7 @@ type wireApplied struct {
 
 type deleteRequest struct {
 	Kind, Name string
+	Force      bool
 }
 
 // wireQuery is a FileQuery whose path is bytes: it need not be UTF-8.

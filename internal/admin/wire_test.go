@@ -107,7 +107,7 @@ func TestResourcesCrossTheWireWhole(t *testing.T) {
 	if len(applied) != 2 || applied[0].Action != admin.Unchanged || applied[1].Action != admin.Created || applied[1].Object.GetName() != "films" {
 		t.Errorf("applied = %+v", applied)
 	}
-	if err := c.Delete(ctx, v1.KindSource, "music"); err != nil {
+	if err := c.Delete(ctx, v1.KindSource, "music", false); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := c.Get(ctx, v1.KindSource, "music"); admin.ReasonOf(err) != admin.NotFound {

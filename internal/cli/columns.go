@@ -154,7 +154,7 @@ func locationStatus(l *v1.Location) string {
 
 func cordonWords(cordoned, draining, drained bool) []string {
 	switch {
-	case draining && drained:
+	case drained:
 		return []string{"Drained"}
 	case draining:
 		return []string{"Draining"}

@@ -12,24 +12,26 @@ import (
 
 func (p *Program) deleteCommand() *cobra.Command {
 	var files []string
-	var missingIsFine bool
+	var missingIsFine, force bool
 	c := &cobra.Command{
 		Use:   "delete KIND NAME...",
 		Short: "Remove sources, locations or hosts from the configuration",
 		Long: `Remove objects from the configuration.
 
 Deleting a source does not delete backups at once: its holders keep what they have for the source's retention, by their own
-clocks. Deleting a location leaves its files on disk. Deleting a host ends its membership.`,
+clocks. Deleting a location leaves its files on disk, but they count no longer: drain it first. Deleting a host ends its membership.
+What would lose replicas is refused; --force does it all the same.`,
 		ValidArgsFunction: p.completeRefs,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			refs, err := p.refsToDelete(args, files)
 			if err != nil {
 				return err
 			}
-			return p.ask(cmd.Context(), func(ctx context.Context, c Connection) error { return p.delete(ctx, c, refs, missingIsFine) })
+			return p.ask(cmd.Context(), func(ctx context.Context, c Connection) error { return p.delete(ctx, c, refs, missingIsFine, force) })
 		},
 	}
 	c.Flags().StringSliceVarP(&files, "filename", "f", nil, "delete what this `FILE` names")
+	c.Flags().BoolVar(&force, "force", false, "delete although replicas are lost by it; without it, what would be lost is said")
 	c.Flags().BoolVar(&missingIsFine, "ignore-not-found", false, "what is not there need not be deleted")
 	return c
 }
@@ -59,9 +61,9 @@ func (p *Program) refsToDelete(args, files []string) ([]ref, error) {
 	return refs, nil
 }
 
-func (p *Program) delete(ctx context.Context, c Connection, refs []ref, missingIsFine bool) error {
+func (p *Program) delete(ctx context.Context, c Connection, refs []ref, missingIsFine, force bool) error {
 	for _, r := range refs {
-		err := c.Delete(ctx, r.kind, r.name)
+		err := c.Delete(ctx, r.kind, r.name, force)
 		if missingIsFine && admin.ReasonOf(err) == admin.NotFound {
 			continue
 		}

@@ -121,14 +121,28 @@ func (b *backend) localStatus(obj v1.Object) {
 	case *v1.Host:
 		o.Status = b.conditions.hostStatus(o, b.peers, cluster.Spec.HostTimeout.Duration)
 	case *v1.Cluster:
-		o.Status = v1.ClusterStatus{ObservedGeneration: o.Generation, UID: b.identity.ClusterUID()}
-		for _, h := range b.desired.Hosts() {
-			o.Status.Hosts++
-			if b.peers.live(v1.HostName(h.Name), cluster.Spec.HostTimeout.Duration) {
-				o.Status.ReadyHosts++
-			}
+		o.Status = b.conditions.clusterStatus(o, b.identity.ClusterUID(), b.desired.Hosts(), b.peers, cluster.Spec.HostTimeout.Duration)
+	}
+}
+
+// observe looks at the conditions of what this host knows, so that their times of transition are those of what happened and not of
+// the first question.
+func (b *backend) observe() {
+	self := b.identity.Host()
+	for _, s := range b.desired.Sources() {
+		if s.Spec.Host == self {
+			b.localStatus(s)
 		}
 	}
+	for _, l := range b.desired.Locations() {
+		if l.Spec.Host == self {
+			b.localStatus(l)
+		}
+	}
+	for _, h := range b.desired.Hosts() {
+		b.localStatus(h)
+	}
+	b.localStatus(b.desired.Cluster())
 }
 
 func (b *backend) sourceStatus(o *v1.Source) v1.SourceStatus {
@@ -263,7 +277,7 @@ func storeError(obj v1.Object, err error) error {
 }
 
 // Delete implements admin.Resources.
-func (b *backend) Delete(ctx context.Context, kind, name string) error {
+func (b *backend) Delete(ctx context.Context, kind, name string, force bool) error {
 	obj, err := b.store.Get(ctx, kind, name)
 	if errors.Is(err, desired.ErrNotFound) {
 		return notFound(kind, name)
@@ -271,8 +285,10 @@ func (b *backend) Delete(ctx context.Context, kind, name string) error {
 	if err != nil {
 		return err
 	}
-	if err := b.mayDelete(ctx, obj); err != nil {
-		return err
+	if !force {
+		if err := b.mayDelete(ctx, obj); err != nil {
+			return err
+		}
 	}
 	if err := b.store.Delete(ctx, kind, name, desired.DeleteOptions{}); err != nil {
 		return storeError(obj, err)

@@ -53,6 +53,3 @@ func registerBetween(server *transport.Server, b *backend) {
 func callVerify(ctx context.Context, p *peers, host v1.HostName, q verifyRequest) iter.Seq2[admin.VerifyProgress, error] {
 	return transport.CallStream[admin.VerifyProgress](ctx, p.client(host), "cb.Verify", q)
 }
-
-// mayDelete refuses what would lose replicas that nothing else makes up for.
-func (b *backend) mayDelete(context.Context, v1.Object) error { return nil }

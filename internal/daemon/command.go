@@ -37,8 +37,11 @@ func Main(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io
 	if hint := hintFor(err); hint != "" {
 		fmt.Fprintf(stderr, "hint: %s\n", hint)
 	}
-	if errors.Is(err, pki.ErrBelongs) || errors.Is(err, pki.ErrNameTaken) {
+	switch {
+	case errors.Is(err, pki.ErrBelongs), errors.Is(err, pki.ErrNameTaken):
 		return 5
+	case errors.Is(err, pki.ErrName), errors.Is(err, pki.ErrAddress):
+		return 2
 	}
 	return 1
 }
@@ -70,12 +73,16 @@ func (p *program) root() *cobra.Command {
 		SilenceUsage:  true,
 		Args:          cobra.NoArgs,
 		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
-		PersistentPreRun: func(*cobra.Command, []string) {
-			p.started = true
-		},
 	}
 	root.PersistentFlags().StringVar(&p.state, "state", pki.DefaultState(), "state directory")
-	root.AddCommand(p.initCommand(), p.joinCommand(), p.runCommand(), p.rshCommand(), p.versionCommand())
+	for _, cmd := range []*cobra.Command{p.initCommand(), p.joinCommand(), p.runCommand(), p.rshCommand(), p.versionCommand()} {
+		run := cmd.RunE
+		cmd.RunE = func(cmd *cobra.Command, args []string) error {
+			p.started = true // the command line is understood: what comes now is no usage error
+			return run(cmd, args)
+		}
+		root.AddCommand(cmd)
+	}
 	return root
 }
 

@@ -128,6 +128,7 @@ func (l *loops) keep(ctx context.Context) error {
 	var renewal time.Time
 	for {
 		l.host.backend.rates.take(time.Now())
+		l.host.backend.observe()
 		if time.Now().After(renewal) {
 			renewal = time.Now().Add(time.Hour)
 			if _, renewed, err := l.host.identity.Renew(); err != nil {

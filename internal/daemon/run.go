@@ -77,18 +77,22 @@ type host struct {
 }
 
 // open opens everything that may be refused: a corrupted state, a missing rsync, a port in use.
-func open(ctx context.Context, o Options, log logr.Logger) (h *host, err error) {
-	h = &host{options: o, log: log, registry: prometheus.NewRegistry()}
-	defer func() {
-		if err != nil {
-			h.close()
-		}
-	}()
-	if h.identity, err = pki.Open(o.State, pki.Options{Log: log}); err != nil {
+func open(ctx context.Context, o Options, log logr.Logger) (*host, error) {
+	h := &host{options: o, log: log, registry: prometheus.NewRegistry()}
+	if err := h.open(ctx); err != nil {
+		h.close()
 		return nil, err
 	}
+	return h, nil
+}
+
+func (h *host) open(ctx context.Context) (err error) {
+	o := h.options
+	if h.identity, err = pki.Open(o.State, pki.Options{Log: h.log}); err != nil {
+		return err
+	}
 	if h.tool, err = rsync.Find(ctx); err != nil {
-		return nil, err
+		return err
 	}
 	self := h.identity.Host()
 	h.events = &events{host: self}
@@ -96,7 +100,7 @@ func open(ctx context.Context, o Options, log logr.Logger) (h *host, err error) 
 		h.events.note(e.Kind, e.Name, admin.EventWarning, e.Reason, e.Message)
 	}})
 	if err != nil {
-		return nil, err
+		return err
 	}
 	h.desired = &view{store: h.store}
 	h.traffic = newTransportMetrics(h.registry)
@@ -104,12 +108,12 @@ func open(ctx context.Context, o Options, log logr.Logger) (h *host, err error) 
 	h.gossip = &gossip{store: h.store, peers: h.peers}
 	h.changes = make(chan struct{}, 1)
 	if err := h.listen(); err != nil {
-		return nil, err
+		return err
 	}
 	if err := h.wire(); err != nil {
-		return nil, err
+		return err
 	}
-	return h, nil
+	return nil
 }
 
 // addressOf is where a host is to be reached; "" if there is no such host.

@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"fmt"
+	"strings"
 	"sync"
 	"time"
 
@@ -144,7 +145,7 @@ var (
 func (c *conditions) locationStatus(want *v1.Location, state controllers.LocationState) v1.LocationStatus {
 	space := state.Space
 	s := v1.LocationStatus{
-		ObservedGeneration: state.Generation, UID: state.UID, Capacity: space.Capacity, Used: space.Used, Reserved: space.Reserved,
+		ObservedGeneration: state.Generation, UID: state.UID, Capacity: max(0, space.Capacity), Used: space.Used, Reserved: space.Reserved,
 		Free: space.Free, Replicas: space.Replicas, Versions: space.Versions, Waiting: state.Waiting,
 	}
 	now := []metav1.Condition{condition(v1.ConditionAvailable, true, "Open", "the location is there")}
@@ -162,9 +163,17 @@ func withinCapacity(state controllers.LocationState) metav1.Condition {
 	case state.Err != nil:
 		return unknown(v1.ConditionWithinCapacity, "NotAvailable", "the location is not there")
 	case over > 0:
-		return condition(v1.ConditionWithinCapacity, false, "OverCapacity", fmt.Sprintf("%d bytes more than capacity and reserve allow; %s", over, state.Waiting))
+		return condition(v1.ConditionWithinCapacity, false, "OverCapacity", aside(fmt.Sprintf("%d bytes more than capacity and reserve allow", over), state.Waiting))
 	}
 	return condition(v1.ConditionWithinCapacity, true, "Within", fmt.Sprintf("%d bytes are free", state.Space.Free))
+}
+
+// aside adds a remark, if there is one.
+func aside(text, remark string) string {
+	if remark == "" {
+		return text
+	}
+	return text + "; " + remark
 }
 
 func drained(want *v1.Location, state controllers.LocationState) metav1.Condition {
@@ -174,9 +183,29 @@ func drained(want *v1.Location, state controllers.LocationState) metav1.Conditio
 	case state.Err != nil:
 		return unknown(v1.ConditionDrained, "NotAvailable", "the location is not there")
 	case state.Space.Replicas > 0:
-		return condition(v1.ConditionDrained, false, "Draining", fmt.Sprintf("%d replicas are still here; %s", state.Space.Replicas, state.Waiting))
+		return condition(v1.ConditionDrained, false, "Draining", aside(fmt.Sprintf("%d replicas are still here", state.Space.Replicas), state.Waiting))
 	}
 	return condition(v1.ConditionDrained, true, "Empty", fmt.Sprintf("no replica is here any more; `cbctl delete location %s` is safe", want.Name))
+}
+
+// clusterStatus is the cluster as this host sees it.
+func (c *conditions) clusterStatus(want *v1.Cluster, uid string, hosts []*v1.Host, p *peers, timeout time.Duration) v1.ClusterStatus {
+	s := v1.ClusterStatus{ObservedGeneration: want.Generation, UID: uid}
+	var silent []string
+	for _, h := range hosts {
+		s.Hosts++
+		if p.live(v1.HostName(h.Name), timeout) {
+			s.ReadyHosts++
+		} else {
+			silent = append(silent, h.Name)
+		}
+	}
+	ready := condition(v1.ConditionReady, true, "AllReady", "every host answers")
+	if len(silent) > 0 {
+		ready = condition(v1.ConditionReady, false, "HostsSilent", "not heard of: "+strings.Join(silent, ", "))
+	}
+	s.Conditions = c.set(v1.RefOf(want), want.Generation, []metav1.Condition{ready})
+	return s
 }
 
 // hostStatus is what this host knows of a host.

@@ -173,7 +173,7 @@ func content(obj v1.Object) string {
 }
 
 // Delete implements admin.Resources.
-func (f *Fake) Delete(_ context.Context, kind, name string) error {
+func (f *Fake) Delete(_ context.Context, kind, name string, _ bool) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.resources[v1.Ref(kind, name)] == nil {
