@@ -341,7 +341,10 @@ func (tx *Tx) markDeleted(key Key, e *Entry, at int64) error {
 	case e.Kind == tree.KindFile, len(e.Replicas) > 0:
 		gone := e.Clone()
 		gone.Kind, gone.DeletedAt = tree.KindFile, at
-		return tx.Put(key, e, gone)
+		if err := tx.Put(key, e, gone); err != nil || gone.Child == 0 {
+			return err
+		}
+		return tx.prune(gone.Child)
 	case e.Child != 0:
 		gone := e.Clone()
 		gone.Kind, gone.DeletedAt = tree.KindFolder, at

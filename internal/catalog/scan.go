@@ -388,7 +388,13 @@ func (tx *Tx) apply(c *change) (fresh bool, err error) {
 		tx.renew(e, &was)
 	}
 	tx.changed = true
-	return old == nil || back, tx.Put(c.key, old, e)
+	if err := tx.Put(c.key, old, e); err != nil {
+		return false, err
+	}
+	if e.Child != 0 && e.Kind != tree.KindFolder {
+		err = tx.prune(e.Child)
+	}
+	return old == nil || back, err
 }
 
 // renew gives a file a new version. What its holders have is of the earlier one; where size and time are equal it may be

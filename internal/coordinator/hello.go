@@ -97,8 +97,7 @@ func (c *Coordinator) setAmnesic(on bool) error {
 func (c *Coordinator) greet(h *host, req *Hello) {
 	if !h.hello || h.session != req.Session {
 		if h.hello {
-			h.turn += sessionStep
-			h.settled = h.turn
+			h.step()
 		}
 		c.claims.drop(h.name) // a client forgets its claims when it ends
 		h.session, h.hello = req.Session, true

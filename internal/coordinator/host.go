@@ -43,6 +43,12 @@ type location struct {
 // sessionStep is how far a new session moves the turns on, so that no message of the earlier one is of a later turn.
 const sessionStep = 1 << 32
 
+// step makes every message that the host has sent so far, seen or not, count nothing. It learns the new turn by Hello.
+func (h *host) step() {
+	h.turn += sessionStep
+	h.settled = h.turn
+}
+
 // admit checks who asks for which source and notes that the host was heard. The caller holds c.mu.
 func (c *Coordinator) admit(from v1.HostName, source v1.SourceName) (*host, error) {
 	switch {

@@ -17,11 +17,14 @@ func (c *Coordinator) Report(ctx context.Context, from v1.HostName, req *Report)
 	c.mu.Lock()
 	h, _, err := c.meet(from, req.Source, req.Location)
 	current := err == nil && c.countable(h, req.Life, req.Turn)
-	if current {
+	switch {
+	case current:
 		h.turn = max(h.turn, req.Turn)
 		if hasBad(req.Files) {
 			h.settled = max(h.settled, req.Turn)
 		}
+	case err == nil && hasBad(req.Files):
+		h.step() // nothing tells which of its other messages are older
 	}
 	c.mu.Unlock()
 	if err != nil {

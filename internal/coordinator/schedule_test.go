@@ -389,6 +389,7 @@ func (s *schedule) report(p *peer, path v1.RelPath) {
 	if kind == FoundMissing {
 		// Its loss and the word of it are one step here: what nobody knows of, nobody can heed.
 		delete(p.disk, path)
+		delete(p.kept, path)
 	}
 	req := &Report{Source: "photos", Location: p.loc, Life: p.life, Turn: p.nextTurn(), Files: []Reported{{Path: path, Gen: rec.Gen, Kind: kind, At: s.now.UnixNano()}}}
 	send := func() error { _, err := s.c.Report(context.Background(), p.name, req); return err }

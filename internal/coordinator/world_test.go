@@ -161,7 +161,7 @@ func newWorld(t interface{ TempDir() string }, f failer, min int32, hosts ...v1.
 	w.infos = []HostInfo{{Name: ownHost}}
 	for _, name := range hosts {
 		w.infos = append(w.infos, HostInfo{Name: name})
-		w.peers[name] = &peer{w: w, name: name, loc: v1.LocationName(name + "-disk"), disk: make(map[v1.RelPath]Record), kept: make(map[v1.RelPath]Record), session: 1}
+		w.peers[name] = &peer{w: w, name: name, loc: v1.LocationName(name + "-disk"), disk: make(map[v1.RelPath]Record), kept: make(map[v1.RelPath][]Record), session: 1}
 	}
 	w.start()
 	return w
@@ -223,8 +223,8 @@ type peer struct {
 	loc      v1.LocationName
 	capacity int64
 	disk     map[v1.RelPath]Record
-	// kept are earlier versions that were confirmed, until what replaced them is.
-	kept map[v1.RelPath]Record
+	// kept are earlier versions, until what replaced them is confirmed.
+	kept map[v1.RelPath][]Record
 	// reserved is what copies under way will take.
 	reserved   int64
 	session    uint64
@@ -237,8 +237,8 @@ type peer struct {
 
 // publish puts a version under its real name; what was there is kept.
 func (p *peer) publish(r Record) {
-	if old, ok := p.disk[r.Path]; ok && !old.Gen.IsZero() && old.Digest != r.Digest {
-		p.kept[r.Path] = old
+	if old, ok := p.disk[r.Path]; ok {
+		p.kept[r.Path] = append(p.kept[r.Path], old)
 	}
 	p.disk[r.Path] = r
 }
@@ -254,7 +254,7 @@ func (p *peer) confirmed(r Record, gen v1.Generation) {
 
 // holds tells whether a version lies on the disk, replaced but kept or not.
 func (p *peer) holds(path v1.RelPath, digest v1.Digest) bool {
-	return p.disk[path].Digest == digest || p.kept[path].Digest == digest
+	return p.disk[path].Digest == digest || slices.ContainsFunc(p.kept[path], func(r Record) bool { return r.Digest == digest })
 }
 
 func (p *peer) used() (n int64) {
