@@ -22,6 +22,7 @@ type Client struct {
 	wg     sync.WaitGroup // dialing and reading goroutines
 	closed chan struct{}
 	once   sync.Once
+	waits  sync.Pool // of *wait
 }
 
 // Dial returns a client of the server at an address: host:port, or unix:path. It
@@ -63,8 +64,8 @@ func (c *Client) DatagramTo(method string, v ...any) *Datagram {
 
 // Ping asks the server for a sign of life, connecting if need be.
 func (c *Client) Ping(ctx context.Context) error {
-	w := newWait(ctx, c.o.timeout)
-	defer w.stop()
+	w := c.newWait(ctx)
+	defer c.endWait(w)
 	for {
 		cc, err := c.link().get(w)
 		if err != nil {
@@ -100,8 +101,8 @@ func (c *Client) exchange(ctx context.Context, env *wire.Envelope, p *parcel) (*
 	if err := env.Check(); err != nil {
 		return nil, fault(Encode, "send request: %w", err)
 	}
-	w := newWait(ctx, c.o.timeout)
-	defer w.stop()
+	w := c.newWait(ctx)
+	defer c.endWait(w)
 	for {
 		cc, err := c.link().get(w)
 		if err != nil {
@@ -139,25 +140,32 @@ type wait struct {
 	limit    time.Duration
 }
 
-func newWait(ctx context.Context, limit time.Duration) *wait {
-	w := &wait{ctx: ctx}
+func (c *Client) newWait(ctx context.Context) *wait {
+	w, _ := c.waits.Get().(*wait)
+	if w == nil {
+		w = &wait{}
+	}
+	w.ctx, w.c, w.limit, w.deadline = ctx, nil, c.o.timeout, time.Time{}
 	if d, ok := ctx.Deadline(); ok {
 		w.deadline = d
-		return w
-	}
-	if limit > 0 {
-		w.limit = limit
-		w.deadline = time.Now().Add(limit)
-		w.timer = time.NewTimer(limit)
+	} else if w.limit > 0 {
+		w.deadline = time.Now().Add(w.limit)
+		if w.timer == nil {
+			w.timer = time.NewTimer(w.limit)
+		} else {
+			w.timer.Reset(w.limit)
+		}
 		w.c = w.timer.C
 	}
 	return w
 }
 
-func (w *wait) stop() {
+func (c *Client) endWait(w *wait) {
 	if w.timer != nil {
 		w.timer.Stop()
 	}
+	w.ctx = nil
+	c.waits.Put(w)
 }
 
 // left is the time that remains, 0 without a limit.

@@ -20,7 +20,8 @@ type clientConn struct {
 	lastID   uint64
 	limit    int // of calls
 	queue    []chan struct{}
-	draining bool // no new requests
+	used     []*call // to be used again
+	draining bool    // no new requests
 }
 
 // call is one request in flight.
@@ -30,7 +31,9 @@ type call struct {
 	at      uint64 // position of its first frame in the outbox
 	up      *outgoing
 	done    chan struct{} // holds a token when in or err is set
-	in      *incoming
+	reply   incoming      // where it is read to
+	begun   bool          // reply is in use
+	in      *incoming     // reply, when it is there
 	err     error
 	left    bool          // the caller has gone
 	sending chan struct{} // closed when the request's stream is sent; nil without
@@ -61,7 +64,6 @@ func (cc *clientConn) greet(p wire.Preface) {
 
 // request queues a request; errAgain if the connection is of no use any more.
 func (cc *clientConn) request(w *wait, env *wire.Envelope, p *parcel) (*call, error) {
-	k := &call{cc: cc, done: make(chan struct{}, 1)}
 	if cc.packs() && p.flags&wire.Compressed == 0 {
 		*p = pack(*p)
 	}
@@ -86,6 +88,7 @@ func (cc *clientConn) request(w *wait, env *wire.Envelope, p *parcel) (*call, er
 		}
 		cc.mu.Lock()
 	}
+	k := cc.newCall()
 	cc.lastID++
 	k.id = cc.lastID
 	cc.calls[k.id] = k
@@ -97,6 +100,27 @@ func (cc *clientConn) request(w *wait, env *wire.Envelope, p *parcel) (*call, er
 		k.upload(w, p.src)
 	}
 	return k, nil
+}
+
+// newCall returns a call, a used one if there is one. cc.mu is held.
+func (cc *clientConn) newCall() *call {
+	if n := len(cc.used); n > 0 {
+		k := cc.used[n-1]
+		cc.used = cc.used[:n-1]
+		return k
+	}
+	return &call{cc: cc, done: make(chan struct{}, 1)}
+}
+
+// recycle takes k back, whose reply was whole and is decoded.
+func (k *call) recycle() {
+	cc := k.cc
+	*k = call{cc: cc, done: k.done}
+	cc.mu.Lock()
+	defer cc.mu.Unlock()
+	if len(cc.used) < 64 {
+		cc.used = append(cc.used, k)
+	}
 }
 
 // gaveUp leaves the queue for a slot; a turn that came meanwhile goes on.
@@ -209,10 +233,10 @@ func (k *call) cancel() {
 // upload sends a request's stream, in a goroutine: the reply may begin before
 // it ends.
 func (k *call) upload(w *wait, src source) {
-	k.sending = make(chan struct{})
+	sending, s := make(chan struct{}), streamWriter{ctx: w.ctx, o: &k.cc.out, m: k.up}
+	k.sending = sending
 	go func() {
-		defer close(k.sending)
-		s := streamWriter{ctx: w.ctx, o: &k.cc.out, m: k.up}
+		defer close(sending)
 		if err := src.send(&s); err != nil && !s.gone {
 			k.cc.mu.Lock()
 			if k.cc.calls[k.id] == k && !k.left {
@@ -228,17 +252,21 @@ func (k *call) upload(w *wait, src source) {
 
 // The side of a connection that asks.
 
-func (cc *clientConn) begins(in *incoming) (bool, error) {
+func (cc *clientConn) begins(id uint64) (*incoming, error) {
 	cc.mu.Lock()
 	defer cc.mu.Unlock()
-	if in.id > cc.lastID {
-		return false, fmt.Errorf("reply to request %d, which was not sent: %w", in.id, wire.ErrProtocol)
+	if id > cc.lastID {
+		return nil, fmt.Errorf("reply to request %d, which was not sent: %w", id, wire.ErrProtocol)
 	}
-	k := cc.calls[in.id]
-	if k != nil && k.in != nil {
-		return false, fmt.Errorf("second reply to request %d: %w", in.id, wire.ErrProtocol)
+	k := cc.calls[id]
+	if k == nil || k.left {
+		return nil, nil
 	}
-	return k != nil && !k.left, nil
+	if k.begun {
+		return nil, fmt.Errorf("second reply to request %d: %w", id, wire.ErrProtocol)
+	}
+	k.begun = true
+	return &k.reply, nil
 }
 
 func (cc *clientConn) arrived(in *incoming) {

@@ -46,14 +46,16 @@ type conn struct {
 	pongs     map[uint64]chan struct{}
 	pingID    uint64
 	dead      chan struct{}
+
+	method string // the latest message's, which the next one's is likely to be
 }
 
 // side is what a connection's two ends do differently.
 type side interface {
 	// greet is told the peer's preface.
 	greet(wire.Preface)
-	// begins makes an incoming of a message's first frame, nil if it is unwanted.
-	begins(*incoming) (wanted bool, err error)
+	// begins returns where message id is to go, nil if it is unwanted.
+	begins(id uint64) (*incoming, error)
 	// arrived takes a complete message, or a stream that has begun.
 	arrived(*incoming)
 	// tooLarge is told of a message that was given up for its size.
@@ -236,30 +238,22 @@ func (c *conn) first(r *frameReader, h wire.Header) error {
 	if err := r.full(p); err != nil {
 		return err
 	}
-	env, body, err := wire.ParseEnvelope(p)
+	in, err := c.side.begins(h.ID)
 	if err != nil {
 		return err
 	}
-	in := &incoming{c: c, id: h.ID, env: env, codec: h.Codec, flags: h.Flags}
+	into := in
+	if in == nil {
+		into = &incoming{}
+	}
+	body, err := into.begin(c, h, p)
+	if err != nil {
+		return err
+	}
 	last := h.Flags&wire.Last != 0
-	if in.stream() {
-		in.balance = int64(c.o.stream)
-		in.ready = make(chan struct{}, 1)
-	}
-	wanted, err := c.side.begins(in)
-	if err != nil {
-		return err
-	}
 	c.mu.Lock()
-	if !last && wanted && c.ins != nil {
-		if c.ins[h.ID] != nil {
-			c.mu.Unlock()
-			return fmt.Errorf("message %d begins twice: %w", h.ID, wire.ErrProtocol)
-		}
+	if !last && in != nil && c.ins != nil {
 		c.ins[h.ID] = in
-	}
-	if !wanted {
-		in = nil
 	}
 	if err := c.charge(in, int64(len(body))); err != nil {
 		c.mu.Unlock()
@@ -283,7 +277,7 @@ func (c *conn) first(r *frameReader, h wire.Header) error {
 		c.side.arrived(in)
 		return nil
 	}
-	if env.Total > uint64(c.o.maxMessage) || len(body) > c.o.maxMessage {
+	if in.env.Total > uint64(c.o.maxMessage) || len(body) > c.o.maxMessage {
 		c.unlockAndFlush(c.abandon(in))
 		c.side.tooLarge(in)
 		if last {

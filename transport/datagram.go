@@ -22,9 +22,9 @@ type Datagram struct {
 
 	in       *incoming // what arrived, decoded when asked for
 	value    any
-	decoded  bool                   // value is what arrived
-	set      bool                   // value was set here
-	made     func() (parcel, error) // encodes the typed answer
+	decoded  bool    // value is what arrived
+	set      bool    // value was set here
+	made     *parcel // a typed answer
 	method   string
 	headers  []wire.Field // to be sent
 	came     []wire.Field // that arrived
@@ -100,7 +100,7 @@ func (d *Datagram) finishCall() {
 // values stay.
 func (d *Datagram) Ping() bool {
 	if d.ex != nil {
-		return d.ex.context().Err() == nil
+		return d.ex.answering.Err() == nil
 	}
 	c := d.client
 	if c == nil {
@@ -207,7 +207,7 @@ func (d *Datagram) registry() *registry { return &d.in.c.o.types }
 // reading is the context that reading from the datagram ends with.
 func (d *Datagram) reading() context.Context {
 	if d.ex != nil {
-		return d.ex.context()
+		return &d.ex.answering
 	}
 	if d.ctx != nil {
 		return d.ctx

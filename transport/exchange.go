@@ -2,8 +2,6 @@ package transport
 
 import (
 	"context"
-	"slices"
-	"time"
 
 	"clusterbackup/transport/internal/wire"
 )
@@ -21,25 +19,24 @@ const (
 // exchange is one request on the answering side, and its datagram.
 type exchange struct {
 	Datagram
-	sc       *serverConn
-	id       uint64
-	in       *incoming
-	deadline time.Time
+	answering
+	sc      *serverConn
+	id      uint64
+	in      *incoming
+	request incoming
 
 	// guarded by conn.mu
-	state  state
-	gone   bool // the client canceled
-	size   int64
-	up     *outgoing // the reply, while it is sent in pieces
-	ctx    context.Context
-	cancel context.CancelCauseFunc
-	cause  error // why the context ended, before there was one
+	state state
+	gone  bool // the client canceled
+	size  int64
+	up    *outgoing // the reply, while it is sent in pieces
 }
 
-func newExchange(sc *serverConn, in *incoming) *exchange {
-	ex := &exchange{sc: sc, id: in.id, in: in}
+func newExchange(sc *serverConn, id uint64) *exchange {
+	ex := &exchange{sc: sc, id: id}
+	ex.in = &ex.request
 	ex.Datagram.ex = ex
-	ex.Datagram.in = in
+	ex.Datagram.in = ex.in
 	return ex
 }
 
@@ -160,7 +157,7 @@ func (ex *exchange) late() error {
 	switch {
 	case ex.gone:
 		return Canceled
-	case !ex.deadline.IsZero() && !time.Now().Before(ex.deadline):
+	case ex.passed():
 		return &Error{Code: TimedOut, Msg: "the deadline passed before the answer was there"}
 	}
 	return nil
@@ -179,7 +176,7 @@ func (ex *exchange) stream(p parcel) {
 	ex.up = m
 	sc.mu.Unlock()
 	sc.out.flush(false)
-	s := streamWriter{ctx: ex.Context(), o: &sc.out, m: m}
+	s := streamWriter{ctx: &ex.answering, o: &sc.out, m: m}
 	done := false
 	defer func() {
 		if !done {
@@ -202,7 +199,7 @@ func (ex *exchange) endStream(s *streamWriter, err error) {
 	if s.gone || ex.gone {
 		sc.out.drop(s.m)
 		code, msg := Canceled, ""
-		if e := ex.contextLocked().Err(); e != nil && err == nil {
+		if e := ex.answering.Err(); e != nil && err == nil {
 			code, msg = codeOf(e)
 		}
 		sc.out.failure(ex.id, code, msg)
@@ -215,50 +212,5 @@ func (ex *exchange) endStream(s *streamWriter, err error) {
 	s.end(err)
 }
 
-// context returns the exchange's context, made when first asked for.
-func (ex *exchange) context() context.Context {
-	ex.sc.mu.Lock()
-	defer ex.sc.mu.Unlock()
-	return ex.contextLocked()
-}
-
-func (ex *exchange) contextLocked() context.Context {
-	if ex.ctx != nil {
-		return ex.ctx
-	}
-	base := context.Background()
-	if !ex.deadline.IsZero() {
-		var stop context.CancelFunc
-		base, stop = context.WithDeadline(base, ex.deadline)
-		ctx, cancel := context.WithCancelCause(base)
-		ex.ctx, ex.cancel = ctx, func(err error) { cancel(err); stop() }
-	} else {
-		ex.ctx, ex.cancel = context.WithCancelCause(base)
-	}
-	if ex.cause != nil {
-		ex.cancel(ex.cause)
-	}
-	return ex.ctx
-}
-
-func (ex *exchange) cancelContext(cause error) {
-	ex.sc.mu.Lock()
-	if ex.cause == nil {
-		ex.cause = cause
-	}
-	cancel := ex.cancel
-	ex.sc.mu.Unlock()
-	if cancel != nil {
-		cancel(cause)
-	}
-}
-
-// endContext frees what the context holds, when the body is over.
-func (ex *exchange) endContext() { ex.cancelContext(context.Canceled) }
-
-func (ex *exchange) header(key string) string {
-	if i := slices.IndexFunc(ex.in.env.Headers, func(f wire.Field) bool { return f.Key == key }); i >= 0 {
-		return ex.in.env.Headers[i].Value
-	}
-	return ""
-}
+// endContext says to whom it concerns that the body is over.
+func (ex *exchange) endContext() { ex.end(context.Canceled) }

@@ -29,6 +29,18 @@ type incoming struct {
 	ready   chan struct{} // holds a token when chunks or err changed
 }
 
+// begin takes the first frame, with payload p, and returns what of p is body.
+func (in *incoming) begin(c *conn, h wire.Header, p []byte) (body []byte, err error) {
+	body, err = in.env.Parse(p, c.method)
+	c.method = in.env.Method
+	in.c, in.id, in.codec, in.flags = c, h.ID, h.Codec, h.Flags
+	if in.stream() {
+		in.balance = int64(c.o.stream)
+		in.ready = make(chan struct{}, 1)
+	}
+	return body, err
+}
+
 func (in *incoming) stream() bool { return in.flags&wire.Stream != 0 }
 
 func (in *incoming) item() item {

@@ -43,15 +43,7 @@ func (s *Server) Each(n int, f func(*Datagram)) {
 func (ex *exchange) run(body func(*Datagram) bool) (more bool) {
 	whole := false
 	more = true
-	defer func() {
-		if !whole { // a panic, or runtime.Goexit
-			ex.err = fault(Panicked, "the body did not return")
-			ex.detached = false
-		}
-		if !ex.detached {
-			ex.send()
-		}
-	}()
+	defer ex.leaveBody(&whole)
 	if len(ex.sc.o.use) == 0 {
 		more = body(&ex.Datagram)
 	} else {
@@ -59,6 +51,29 @@ func (ex *exchange) run(body func(*Datagram) bool) (more bool) {
 	}
 	whole = true
 	return more
+}
+
+// handle is run for a handler, which has no loop to end.
+func (ex *exchange) handle(f func(*Datagram)) {
+	whole := false
+	defer ex.leaveBody(&whole)
+	if len(ex.sc.o.use) == 0 {
+		f(&ex.Datagram)
+	} else {
+		wrap(ex.sc.o.use, &ex.Datagram, func() { f(&ex.Datagram) })
+	}
+	whole = true
+}
+
+// leaveBody replies, when the body is left whole or otherwise.
+func (ex *exchange) leaveBody(whole *bool) {
+	if !*whole { // a panic, or runtime.Goexit
+		ex.Datagram.err = fault(Panicked, "the body did not return")
+		ex.detached = false
+	}
+	if !ex.detached {
+		ex.send()
+	}
 }
 
 // wrap runs body inside the middleware.
@@ -77,11 +92,11 @@ func (ex *exchange) send() {
 	}
 	ex.replied = true
 	var p parcel
-	err := ex.err
+	err := ex.Datagram.err
 	switch {
 	case err != nil:
 	case ex.made != nil:
-		p, err = ex.made()
+		p = *ex.made
 	case ex.set:
 		p, err = ex.sc.o.types.encode(ex.value)
 	}
@@ -91,6 +106,6 @@ func (ex *exchange) send() {
 	if err == nil && ex.sc.packs() {
 		p = pack(p)
 	}
-	ex.err = err
+	ex.Datagram.err = err
 	ex.reply(p, err)
 }

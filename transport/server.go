@@ -17,7 +17,7 @@ import (
 // All. It may be used by many goroutines at once.
 type Server struct {
 	o      *options
-	routes atomic.Pointer[map[string]func(*exchange)]
+	routes atomic.Pointer[map[string]func(*Datagram)]
 
 	mu        sync.Mutex
 	listeners map[net.Listener]struct{}
@@ -29,7 +29,7 @@ type Server struct {
 	cutOff    context.CancelFunc
 	addr      net.Addr
 	wg        sync.WaitGroup // accepting and reading goroutines
-	bodies    sync.WaitGroup // of handlers
+	workers   workers        // of handlers
 	queue     queue
 }
 
@@ -232,15 +232,17 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	go func() {
 		defer close(done)
 		s.wg.Wait()
-		s.bodies.Wait()
+		s.workers.wg.Wait()
 	}()
 	select {
 	case <-done:
 		s.queue.close()
+		s.workers.close()
 		return nil
 	case <-ctx.Done():
 	}
 	s.queue.close()
+	s.workers.close()
 	s.cutOff()
 	s.wg.Wait()
 	return expired(ctx, "shut down")

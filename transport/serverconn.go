@@ -34,22 +34,23 @@ func newServerConn(s *Server, nc net.Conn) *serverConn {
 
 func (sc *serverConn) greet(wire.Preface) {}
 
-func (sc *serverConn) begins(in *incoming) (bool, error) {
+func (sc *serverConn) begins(id uint64) (*incoming, error) {
 	sc.mu.Lock()
 	defer sc.mu.Unlock()
-	if in.id <= sc.lastID {
-		return false, fmt.Errorf("request %d after request %d: %w", in.id, sc.lastID, wire.ErrProtocol)
+	if id <= sc.lastID {
+		return nil, fmt.Errorf("request %d after request %d: %w", id, sc.lastID, wire.ErrProtocol)
 	}
 	if sc.draining {
-		return false, nil // the client knows and asks elsewhere
+		return nil, nil // the client knows and asks elsewhere
 	}
-	sc.lastID = in.id
+	sc.lastID = id
 	if len(sc.active)+int(sc.out.finals.Load()) >= sc.o.inFlight {
-		return false, sc.refuse(in.id, Overloaded, fmt.Sprintf("more than %d requests in flight", sc.o.inFlight))
+		return nil, sc.refuse(id, Overloaded, fmt.Sprintf("more than %d requests in flight", sc.o.inFlight))
 	}
-	sc.active[in.id] = newExchange(sc, in)
+	ex := newExchange(sc, id)
+	sc.active[id] = ex
 	sc.load.Store(int32(len(sc.active)))
-	return true, nil
+	return ex.in, nil
 }
 
 // refuse answers a request that will not be looked at. sc.mu is held.
@@ -97,7 +98,7 @@ func (sc *serverConn) arrived(in *incoming) {
 		return
 	}
 	if ex.begin() {
-		sc.s.bodies.Go(func() { h(ex) })
+		sc.s.workers.run(func() { ex.handle(h) })
 	}
 }
 
@@ -134,11 +135,11 @@ func (sc *serverConn) steered(h wire.Header, _ []byte) error {
 	}
 	kick := ex.canceled()
 	sc.unlockAndFlush(kick)
-	ex.cancelContext(context.Canceled)
+	ex.end(context.Canceled)
 	return nil
 }
 
-func (sc *serverConn) died(err error) {
+func (sc *serverConn) died(error) {
 	sc.mu.Lock()
 	all := make([]*exchange, 0, len(sc.active))
 	for _, ex := range sc.active {
@@ -146,7 +147,7 @@ func (sc *serverConn) died(err error) {
 	}
 	sc.mu.Unlock()
 	for _, ex := range all {
-		ex.cancelContext(err)
+		ex.end(context.Canceled)
 	}
 }
 

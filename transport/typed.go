@@ -95,7 +95,11 @@ func Call[Resp, Req any](ctx context.Context, c *Client, method string, req Req)
 	if err != nil {
 		return resp, err
 	}
-	return answerOf[Resp](k)
+	resp, err = answerOf[Resp](k)
+	if !k.in.stream() && k.sending == nil {
+		k.recycle()
+	}
+	return resp, err
 }
 
 func answerOf[Resp any](k *call) (resp Resp, err error) {
@@ -167,7 +171,11 @@ func Handle[Req, Resp any](s *Server, method string, f func(ctx context.Context,
 			return
 		}
 		d.set, d.decoded, d.value = true, true, nil
-		d.made = func() (parcel, error) { return encodeTyped(&resp) }
+		p, err := encodeTyped(&resp)
+		d.made = &p
+		if err != nil {
+			d.Fail(err)
+		}
 	})
 }
 
@@ -182,7 +190,7 @@ func HandleStream[Req, T any](s *Server, method string, f func(ctx context.Conte
 		}
 		src := seqSource[T](f(d.Context(), d.Peer(), req))
 		d.set, d.decoded, d.value = true, true, nil
-		d.made = func() (parcel, error) { return parcel{codec: src.codec(), src: src}, nil }
+		d.made = &parcel{codec: src.codec(), src: src}
 	})
 }
 
@@ -200,9 +208,7 @@ func (s *Server) handle(method string, f func(*Datagram)) {
 	if old != nil && (*old)[method] != nil {
 		panic("transport: two handlers named " + method)
 	}
-	routes := map[string]func(*exchange){method: func(ex *exchange) {
-		ex.run(func(d *Datagram) bool { f(d); return true })
-	}}
+	routes := map[string]func(*Datagram){method: f}
 	if old != nil {
 		for k, v := range *old {
 			routes[k] = v
@@ -211,7 +217,7 @@ func (s *Server) handle(method string, f func(*Datagram)) {
 	s.routes.Store(&routes)
 }
 
-func (s *Server) route(method string) func(*exchange) {
+func (s *Server) route(method string) func(*Datagram) {
 	if r := s.routes.Load(); r != nil {
 		return (*r)[method]
 	}

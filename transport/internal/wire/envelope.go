@@ -68,12 +68,20 @@ func (e *Envelope) Check() error {
 // ParseEnvelope reads an envelope from the front of p and returns it with the
 // rest, the body. Strings are copies; the rest is part of p.
 func ParseEnvelope(p []byte) (Envelope, []byte, error) {
-	r := reader{rest: p}
 	var e Envelope
+	rest, err := e.Parse(p, "")
+	return e, rest, err
+}
+
+// Parse is ParseEnvelope into e. If the method is likely, it shares likely's
+// memory.
+func (e *Envelope) Parse(p []byte, likely string) ([]byte, error) {
+	*e = Envelope{}
+	r := reader{rest: p}
 	e.Timeout = time.Duration(r.uvarint(maxTimeout)) * time.Millisecond
 	e.Type = uint32(r.uvarint(1<<32 - 1))
 	e.Total = r.uvarint(1<<64 - 1)
-	e.Method = r.string(MaxMethod)
+	e.Method = r.stringLike(MaxMethod, likely)
 	n := r.uvarint(MaxHeaders)
 	if n > 0 && !r.bad {
 		e.Headers = make([]Field, 0, n)
@@ -82,9 +90,10 @@ func ParseEnvelope(p []byte) (Envelope, []byte, error) {
 		e.Headers = append(e.Headers, Field{r.string(MaxEnvelope), r.string(MaxEnvelope)})
 	}
 	if r.bad || len(p)-len(r.rest) > MaxEnvelope {
-		return Envelope{}, nil, fmt.Errorf("malformed envelope: %w", ErrProtocol)
+		*e = Envelope{}
+		return nil, fmt.Errorf("malformed envelope: %w", ErrProtocol)
 	}
-	return e, r.rest, nil
+	return r.rest, nil
 }
 
 // reader takes varints and strings off the front of rest; after the first that
@@ -109,13 +118,18 @@ func (r *reader) uvarint(limit uint64) uint64 {
 	return v
 }
 
-func (r *reader) string(limit uint64) string {
+func (r *reader) string(limit uint64) string { return r.stringLike(limit, "") }
+
+func (r *reader) stringLike(limit uint64, likely string) string {
 	n := r.uvarint(limit)
 	if n > uint64(len(r.rest)) {
 		r.bad, r.rest = true, nil
 		return ""
 	}
-	s := string(r.rest[:n])
+	s := r.rest[:n]
 	r.rest = r.rest[n:]
-	return s
+	if string(s) == likely {
+		return likely
+	}
+	return string(s)
 }
