@@ -62,6 +62,7 @@ func New[K comparable](name string, r Reconciler[K], o Options) *Controller[K] {
 		o.MaxBackoff = 5 * time.Minute
 	}
 	o.Log = o.Log.WithName(name)
+	o.Metrics.begin(name)
 	return &Controller[K]{name: name, reconciler: r, options: o, queue: newQueue[K](name, o)}
 }
 

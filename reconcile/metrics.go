@@ -30,6 +30,20 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 	return m
 }
 
+// outcomes are the values of the label result.
+var outcomes = []string{"success", "requeue", "error", "terminal"}
+
+// begin has a controller's series exist from the start, at zero.
+func (m *Metrics) begin(controller string) {
+	if m == nil {
+		return
+	}
+	for _, outcome := range outcomes {
+		m.total.WithLabelValues(controller, outcome)
+	}
+	m.duration.WithLabelValues(controller)
+}
+
 func (m *Metrics) observe(controller, outcome string, took time.Duration) {
 	if m == nil {
 		return

@@ -67,12 +67,7 @@ func (c *Coordinator) assembled() bool {
 	if c.clock().Sub(c.started) > c.pollInterval() {
 		return true
 	}
-	for _, info := range c.cfg.Hosts() {
-		if info.Name != c.cfg.Host && !info.NoLocations && c.hosts[info.Name] == nil {
-			return false
-		}
-	}
-	return true
+	return len(c.unheard()) == 0
 }
 
 // picker chooses the files of one claim.

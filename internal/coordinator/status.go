@@ -24,6 +24,9 @@ type Status struct {
 	// Placeable is false when the desired replicas do not fit; PlaceableMessage says why and what to do.
 	Placeable        bool
 	PlaceableMessage string
+	// Unheard are hosts that lend space and have not said hello since this coordinator started, nor are lost: what is not
+	// Placeable without them may be with them.
+	Unheard []v1.HostName
 	// Amnesic: no drop is granted until the hosts in WaitingFor have reported.
 	Amnesic    bool
 	WaitingFor []v1.HostName
@@ -63,6 +66,7 @@ func (c *Coordinator) Status() Status {
 	}
 	s.PlaceableMessage = c.feasible(v, holding)
 	s.Placeable = s.PlaceableMessage == ""
+	s.Unheard = c.unheard()
 	for _, p := range c.problems.byKey {
 		s.Problems = append(s.Problems, p)
 	}
@@ -120,6 +124,16 @@ func (c *Coordinator) hostState(v *view, i int, held sum) HostState {
 
 // feasible says why the desired replicas don't fit, and what to do; empty if they do, or if that can't be told. Room is
 // what hosts said last, also those that are silent for a while.
+func (c *Coordinator) unheard() []v1.HostName {
+	var names []v1.HostName
+	for _, info := range c.cfg.Hosts() {
+		if info.Name != c.cfg.Host && !info.NoLocations && c.hosts[info.Name] == nil && !c.lost[info.Name] {
+			names = append(names, info.Name)
+		}
+	}
+	return names
+}
+
 func (c *Coordinator) feasible(v *view, holding []sum) string {
 	files, bytes := c.cat.Total()
 	if files == 0 {
@@ -136,8 +150,11 @@ func (c *Coordinator) feasible(v *view, holding []sum) string {
 		info, _ := c.info(h.name)
 		hosts[i].Room, hosts[i].MaxFile, hosts[i].Open = holding[i].bytes, 0, false
 		for _, l := range h.locations {
-			if !info.Draining && !l.info.Draining {
-				hosts[i].Open = true
+			if info.Draining || l.info.Draining {
+				continue
+			}
+			hosts[i].Open = true
+			if !info.Cordoned && !l.info.NoNew {
 				hosts[i].Room += max(l.room, 0)
 			}
 		}

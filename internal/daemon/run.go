@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"os"
+	"path/filepath"
 	"time"
 
 	systemd "github.com/coreos/go-systemd/v22/daemon"
@@ -102,6 +104,10 @@ func (h *host) open(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
+	// What an earlier daemon that was killed left there is nobody's any more.
+	if err := errors.Join(os.RemoveAll(scratchDir(o.State)), os.MkdirAll(scratchDir(o.State), 0o700)); err != nil {
+		return err
+	}
 	h.desired = &view{store: h.store}
 	h.traffic = newTransportMetrics(h.registry)
 	h.peers = newPeers(h.identity, h.addressOf, h.traffic.observe("client"))
@@ -115,6 +121,9 @@ func (h *host) open(ctx context.Context) (err error) {
 	}
 	return nil
 }
+
+// scratchDir is for what lives no longer than the daemon.
+func scratchDir(state string) string { return filepath.Join(state, "scratch") }
 
 // addressOf is where a host is to be reached; "" if there is no such host.
 func (h *host) addressOf(name v1.HostName) string {

@@ -36,7 +36,7 @@ func (h *host) serve(ctx context.Context, parts *errgroup.Group) {
 		server.Shutdown(shut)
 		return nil
 	})
-	send := &senders{tool: h.tool, scratch: h.options.State, sources: h.loops.sources, locations: h.loops.locations,
+	send := &senders{tool: h.tool, scratch: scratchDir(h.options.State), sources: h.loops.sources, locations: h.loops.locations,
 		sent: &h.loops.sent, log: h.log.WithName("rsync")}
 	join := &pki.JoinServer{Identity: h.identity, Admit: h.admit}
 	datagrams := func(_ context.Context, conn net.Conn) { server.ServeConn(conn) }

@@ -120,6 +120,9 @@ func deletionsHeld(want *v1.Source, counts *coordinator.Status) metav1.Condition
 }
 
 func placeable(counts *coordinator.Status) metav1.Condition {
+	if !counts.Placeable && len(counts.Unheard) > 0 {
+		return unknown(v1.ConditionPlaceable, "HostsSilent", fmt.Sprintf("not heard of since the daemon started: %v", counts.Unheard))
+	}
 	if !counts.Placeable {
 		return condition(v1.ConditionPlaceable, false, "NoRoom", counts.PlaceableMessage)
 	}
