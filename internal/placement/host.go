@@ -18,7 +18,7 @@ type Host struct {
 	// Room is how many bytes of new replicas fit: free, less what claims under way will take, plus surplus that may be
 	// dropped there. Negative when over capacity.
 	Room int64
-	// MaxFile is the largest file that fits (a host's room may lie in several locations). 0: Room.
+	// MaxFile is the largest file that fits now (a host's room may lie in several locations). 0: Room.
 	MaxFile int64
 	// Open hosts may be given replicas: they are live, neither cordoned nor draining.
 	Open bool

@@ -51,10 +51,22 @@ func (p *packing) add(file int, size int64, bars *[]int, at int) int {
 	return id
 }
 
+// fits tells whether a host has room for that much in one piece. What was pushed on from there is taken to leave a piece
+// together with the largest that was free.
+func (p *packing) fits(size int64, h int) bool { return p.lacks(size, h) <= 0 }
+
+// lacks is how much room a host lacks for that much in one piece.
+func (p *packing) lacks(size int64, h int) int64 {
+	room := p.room[h]
+	if host := &p.hosts[h]; host.MaxFile > 0 {
+		room = min(room, host.MaxFile+max(room-host.Room, 0))
+	}
+	return size - room
+}
+
 // allowed tells whether a copy may lie on a host, room aside.
 func (p *packing) allowed(c *parcel, h int) bool {
-	host := &p.hosts[h]
-	return host.Open && (host.MaxFile == 0 || c.size <= host.MaxFile) && !barred(p.of, *c.bars, h)
+	return p.hosts[h].Open && !barred(p.of, *c.bars, h)
 }
 
 // put moves a copy (-1: from or to nowhere) and remembers it.
@@ -107,7 +119,7 @@ func (p *packing) pull(id, h int) bool {
 	mark := len(p.log)
 	p.steps = max(p.steps, pullSteps)
 	p.put(id, -1)
-	deficit := p.copies[id].size - p.room[h]
+	deficit := p.lacks(p.copies[id].size, h)
 	if deficit <= 0 {
 		p.put(id, h)
 		return true
@@ -144,7 +156,7 @@ func (p *packing) place(id, depth int) bool {
 		return false
 	}
 	for _, h := range p.byDeficit(c) {
-		for _, out := range p.victims(h, c.size-p.room[h], c.file) {
+		for _, out := range p.victims(h, p.lacks(c.size, h), c.file) {
 			if p.steps--; p.steps < 0 {
 				return false
 			}
@@ -181,7 +193,7 @@ func (p *packing) swap(id, h int, out []int, depth int) bool {
 func (p *packing) best(c *parcel) int {
 	best := -1
 	for h := range p.hosts {
-		if p.room[h] >= c.size && (best < 0 || p.better(h, best)) && p.allowed(c, h) {
+		if p.fits(c.size, h) && (best < 0 || p.better(h, best)) && p.allowed(c, h) {
 			best = h
 		}
 	}
@@ -203,7 +215,9 @@ func (p *packing) byDeficit(c *parcel) []int {
 			hosts = append(hosts, h)
 		}
 	}
-	slices.SortFunc(hosts, func(a, b int) int { return cmp.Or(cmp.Compare(p.room[b], p.room[a]), cmp.Compare(a, b)) })
+	slices.SortFunc(hosts, func(a, b int) int {
+		return cmp.Or(cmp.Compare(p.lacks(c.size, a), p.lacks(c.size, b)), cmp.Compare(a, b))
+	})
 	return hosts
 }
 

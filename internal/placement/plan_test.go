@@ -64,6 +64,15 @@ func TestDisplaceMakesRoomForTheStarving(t *testing.T) {
 	}
 }
 
+func TestDisplaceLooksBeyondWhatFitsNow(t *testing.T) {
+	hosts := open(100, 1)
+	hosts[1].MaxFile = 1 // its room now; a file of 9 can be pushed on
+	moves := Displace(hosts, []File{{Size: 8, Holders: []int{0}, Missing: 1}}, []File{{Size: 9, Holders: []int{1}}}, 2, 100)
+	if len(moves) != 1 || moves[0] != (Move{File: 0, From: 1, To: 0}) {
+		t.Errorf("moves %v", moves)
+	}
+}
+
 func TestRelieveTakesTheSmallestSufficientSet(t *testing.T) {
 	hosts := open(0, 50, 9)
 	movable := []File{{Size: 40, Holders: []int{0}}, {Size: 9, Holders: []int{0}}, {Size: 8, Holders: []int{0}}, {Size: 30, Holders: []int{0, 1}}}

@@ -46,7 +46,7 @@ func hardestFirst(k *packing, files []File) []int {
 		bars := files[f].Holders
 		c := parcel{size: files[f].Size, bars: &bars}
 		for h := range k.hosts {
-			if k.room[h] >= c.size && k.allowed(&c, h) {
+			if k.fits(c.size, h) && k.allowed(&c, h) {
 				slots[f]++
 			}
 		}

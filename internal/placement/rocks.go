@@ -126,30 +126,44 @@ func (p *Plan) attract(r, host int) (id int) {
 	return -1
 }
 
-// Wanted is how much more room a host would need to be given one more file of those that have no place: the least over
-// those files. 0: none.
+// Wanted is how much more room a host would need to take its part of the files that have no place: the smallest of the
+// rocks, or its part of the sand. 0: none.
 func (p *Plan) Wanted(host int) int64 {
 	if !p.hosts[host].Open || p.short <= 0 {
 		return 0
 	}
+	if sand := p.sandWanted(host); sand > 0 {
+		return max(sand-p.idle(host), 1)
+	}
 	var wanted int64
-	consider := func(size int64, holders []int) {
-		if most := p.hosts[host].Capacity; barred(p.of, holders, host) || most > 0 && size > most {
-			return
+	for r := range p.rocks {
+		size := p.rocks[r].Size
+		if most := p.hosts[host].Capacity; !p.pack.homeless(r) || barred(p.of, p.rocks[r].Holders, host) || most > 0 && size > most {
+			continue
 		}
 		if more := size - p.idle(host); more > 0 && (wanted == 0 || more < wanted) {
 			wanted = more
 		}
 	}
-	for r := range p.rocks {
-		if p.pack.homeless(r) {
-			consider(p.rocks[r].Size, p.rocks[r].Holders)
-		}
-	}
-	for c := range p.classes {
-		if s := p.supply[c]; s >= 0 && p.net.room[s] > 0 {
-			consider(min(p.net.room[s], max(p.classes[c].largest(), 1)), p.classes[c].Holders)
-		}
-	}
 	return wanted
+}
+
+// sandWanted is a host's part of the sand that has no place, shared evenly among those that may take it; at least one file.
+func (p *Plan) sandWanted(host int) (bytes int64) {
+	var largest int64
+	for c := range p.classes {
+		s := p.supply[c]
+		if s < 0 || p.net.room[s] <= 0 || barred(p.of, p.classes[c].Holders, host) {
+			continue
+		}
+		takers := int64(0)
+		for h := range p.hosts {
+			if p.hosts[h].Open && !barred(p.of, p.classes[c].Holders, h) {
+				takers++
+			}
+		}
+		bytes += p.net.room[s] / takers
+		largest = max(largest, min(p.net.room[s], max(p.classes[c].largest(), 1)))
+	}
+	return max(bytes, largest)
 }
