@@ -3,9 +3,9 @@ package coordinator
 import (
 	"context"
 	"crypto/rand"
+	"crypto/sha256"
 	"encoding/binary"
 	"errors"
-	"fmt"
 	"sync"
 	"time"
 
@@ -68,7 +68,7 @@ type Config struct {
 	Log   logr.Logger
 	// Events is told what people should know; nil: nobody.
 	Events func(reason, message string)
-	// Life is for tests; 0: drawn.
+	// Life is what the lives told to clients are drawn from, in simulations: another one at each start. 0: they are random.
 	Life uint64
 }
 
@@ -80,8 +80,8 @@ type Coordinator struct {
 	cfg     Config
 	cat     *catalog.Catalog
 	log     logr.Logger
-	life    uint64
 	digests *digester
+	drawn   uint64 // lives
 
 	mu       sync.Mutex
 	source   v1.Source
@@ -109,18 +109,11 @@ func New(cfg Config) (*Coordinator, error) {
 	if cfg.Events == nil {
 		cfg.Events = func(string, string) {}
 	}
-	c := &Coordinator{cfg: cfg, cat: cfg.Catalog, log: cfg.Log, life: cfg.Life, source: cfg.Source, cluster: cfg.Cluster,
+	c := &Coordinator{cfg: cfg, cat: cfg.Catalog, log: cfg.Log, source: cfg.Source, cluster: cfg.Cluster,
 		hosts: make(map[v1.HostName]*host), lost: make(map[v1.HostName]bool), stale: true}
 	c.started = c.clock()
 	c.ticked = c.started
 	c.digests = newDigester(cfg.Tree)
-	for c.life == 0 {
-		var b [8]byte
-		if _, err := rand.Read(b[:]); err != nil {
-			return nil, fmt.Errorf("draw life: %w", err)
-		}
-		c.life = binary.BigEndian.Uint64(b[:])
-	}
 	if c.unexplained() {
 		if err := c.setAmnesic(true); err != nil {
 			return nil, err
@@ -129,6 +122,19 @@ func New(cfg Config) (*Coordinator, error) {
 	c.watched = c.cat.ClassesVersion()
 	c.cat.Watch(c.moved)
 	return c, nil
+}
+
+// draw gives a new life. The caller holds c.mu.
+func (c *Coordinator) draw() (n uint64) {
+	var b [16]byte
+	if c.drawn++; c.cfg.Life == 0 {
+		_, _ = rand.Read(b[:]) // never fails
+	} else {
+		binary.BigEndian.PutUint64(b[:], c.cfg.Life)
+		binary.BigEndian.PutUint64(b[8:], c.drawn)
+	}
+	sum := sha256.Sum256(b[:])
+	return binary.BigEndian.Uint64(sum[:]) | 1
 }
 
 func (c *Coordinator) clock() time.Time { return c.cfg.Clock() }

@@ -45,7 +45,10 @@ func (c *Coordinator) Drop(ctx context.Context, from v1.HostName, req *Drop) (*D
 	case c.cat.Amnesic():
 		return &DropAnswer{RetryAfter: c.pollInterval(), Why: string(placement.IsAmnesic)}, nil
 	}
-	g := &granting{c: c, id: id, need: need, files: min(req.MaxFiles, maxDropFiles), bytes: req.MaxBytes}
+	g := &granting{c: c, id: id, need: need, files: min(req.MaxFiles, maxDropFiles), most: req.MaxBytes}
+	if g.most == 0 {
+		g.most = unbounded
+	}
 	if !g.any() {
 		return &DropAnswer{RetryAfter: c.pollInterval(), Why: string(placement.TooFew)}, nil
 	}
@@ -82,7 +85,8 @@ type granting struct {
 	id    catalog.HolderID
 	need  placement.Need
 	files int
-	bytes int64
+	most  int64
+	bytes int64 // left of most
 
 	view    *view
 	moves   map[catalog.Key]bool // files of this host that were copied elsewhere for its relief
@@ -118,7 +122,7 @@ func (g *granting) any() bool {
 // grant looks at the candidates one by one, with everything that S1 asks for, and records what it grants.
 func (g *granting) grant(tx *catalog.Tx) error {
 	g.look() // no other transaction writes from here on
-	g.grants, g.keys, g.looked = nil, nil, 0
+	g.grants, g.keys, g.looked, g.bytes = nil, nil, 0, g.most
 	for _, key := range sortedKeys(g.moves) {
 		if err := g.try(tx, key, true); err != nil {
 			return err
@@ -245,7 +249,7 @@ func (v *view) fact(e *catalog.Entry, r catalog.Replica) placement.Holder {
 func (c *Coordinator) Dropped(ctx context.Context, from v1.HostName, req *Dropped) (*DroppedAnswer, error) {
 	c.mu.Lock()
 	h, _, err := c.meet(from, req.Source, req.Location)
-	if err == nil && req.Life == c.life {
+	if err == nil && req.Life == h.life {
 		h.turn = max(h.turn, req.Turn)
 		h.settled = max(h.settled, req.Turn)
 	}

@@ -96,9 +96,7 @@ func (c *Coordinator) setAmnesic(on bool) error {
 // greet takes over what a Hello says. The caller holds c.mu.
 func (c *Coordinator) greet(h *host, req *Hello) {
 	if !h.hello || h.session != req.Session {
-		if h.hello {
-			h.step()
-		}
+		c.renewLife(h)
 		c.claims.drop(h.name) // a client forgets its claims when it ends
 		h.session, h.hello = req.Session, true
 		for _, l := range h.locations {
@@ -147,7 +145,7 @@ func (c *Coordinator) believed(h v1.HostName, l v1.LocationName) bool {
 // answerHello says how things stand for a host. The caller holds c.mu.
 func (c *Coordinator) answerHello(h *host) *HelloAnswer {
 	gen := c.cat.Generation()
-	a := &HelloAnswer{SourceUID: c.cat.UID(), Epoch: gen.Epoch, Seq: gen.Seq, Life: c.life, Turn: h.turn, Manifest: c.cat.Version(),
+	a := &HelloAnswer{SourceUID: c.cat.UID(), Epoch: gen.Epoch, Seq: gen.Seq, Life: h.life, Turn: h.turn, Manifest: c.cat.Version(),
 		PollAfter: c.pollInterval()}
 	v := c.look()
 	judging := c.cat.Scanned() && !v.amnesic

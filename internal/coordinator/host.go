@@ -19,6 +19,8 @@ type host struct {
 	session uint64
 	hello   bool
 	holds   bool
+	// life is what its messages must carry. It is drawn at its first Hello, and whenever its session is another.
+	life uint64
 	// turn is the highest of its turns seen. settled is the highest of those after which its earlier words count nothing.
 	turn, settled uint64
 	locations     map[v1.LocationName]*location
@@ -38,15 +40,16 @@ type location struct {
 	// room is what new replicas may take: what the location said last, less what it claimed since.
 	room int64
 	wish wish
+	// asked is the plan by which it got nothing, pause for how long it was told to wait then.
+	asked *plan
+	pause time.Duration
 }
 
-// sessionStep is how far a new session moves the turns on, so that no message of the earlier one is of a later turn.
-const sessionStep = 1 << 32
-
-// step makes every message that the host has sent so far, seen or not, count nothing. It learns the new turn by Hello.
-func (h *host) step() {
-	h.turn += sessionStep
-	h.settled = h.turn
+// renewLife makes every message that a host has sent so far, seen or not, count nothing: they are of another life. The host
+// learns the new one by Hello.
+func (c *Coordinator) renewLife(h *host) {
+	h.turn, h.settled = 0, 0
+	h.life = c.draw()
 }
 
 // admit checks who asks for which source and notes that the host was heard. The caller holds c.mu.
@@ -92,7 +95,7 @@ func (c *Coordinator) order(from v1.HostName, source v1.SourceName, name v1.Loca
 	if err != nil {
 		return nil, nil, err
 	}
-	if life != c.life || turn <= h.turn {
+	if life != h.life || turn <= h.turn {
 		return nil, nil, fmt.Errorf("turn %d after %d: %w", turn, h.turn, ErrHelloFirst)
 	}
 	h.turn = turn
@@ -101,7 +104,7 @@ func (c *Coordinator) order(from v1.HostName, source v1.SourceName, name v1.Loca
 
 // countable tells whether a host's word of that turn may make replicas count.
 func (c *Coordinator) countable(h *host, life, turn uint64) bool {
-	return placement.MayCount(placement.CountFacts{Life: c.life, MessageLife: life, Turn: turn, DropTurn: h.settled})
+	return placement.MayCount(placement.CountFacts{Life: h.life, MessageLife: life, Turn: turn, DropTurn: h.settled})
 }
 
 // info finds a host in the cluster's desired state.

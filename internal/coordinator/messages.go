@@ -8,9 +8,9 @@ import (
 
 // Paths and folders are bytes in CBOR text strings: encoders and decoders of these messages must let invalid UTF-8 pass.
 //
-// Life and Turn order a client's messages to one coordinator, because networks deliver late and twice. Life is the
-// coordinator's, drawn at its start and told in [HelloAnswer]. Turn is the client's: it grows with every Inventory, Confirm,
-// Drop, Dropped, Retire, Retired and Report to that coordinator, starting above HelloAnswer.Turn. The client keeps these rules, for
+// Life and Turn order a client's messages to one coordinator, because networks deliver late and twice. Life is drawn by the
+// coordinator for each client, when it starts and whenever the client's session is another, and told in [HelloAnswer]. Turn is the client's: it grows with every Inventory, Confirm,
+// Drop, Dropped, Retire, Retired and Report to that coordinator, starting above HelloAnswer.Turn (0 in a new Life). The client keeps these rules, for
 // each source (one lock held around each exchange does it):
 //
 //   - While a Drop or Retire is open, or a grant is neither acted on nor given up, it sends no Hello, Inventory or Confirm.
@@ -61,7 +61,7 @@ type HelloAnswer struct {
 	SourceUID string `cbor:"1,keyasint,omitempty"`
 	Epoch     uint64 `cbor:"2,keyasint"`
 	Seq       uint64 `cbor:"3,keyasint"`
-	// Life is to be carried by the messages that have such a field. Turn is the highest the coordinator has seen.
+	// Life is to be carried by the messages that have such a field. Turn is the highest the coordinator has seen in it.
 	Life uint64 `cbor:"4,keyasint"`
 	Turn uint64 `cbor:"5,keyasint"`
 	// NeedInventory: the locations named in Inventory have not said what they hold since the coordinator or the client started.
@@ -276,7 +276,8 @@ type RelieveAnswer struct {
 	Why string `cbor:"4,keyasint,omitempty"`
 }
 
-// Drop asks for permission to delete replicas of a location. Any Reason but Surplus says that the room is needed.
+// Drop asks for permission to delete replicas of a location. Any Reason but Surplus says that the room is needed. MaxBytes is
+// about what is wanted back, the last grant may exceed it; 0: no bound.
 type Drop struct {
 	Source   v1.SourceName   `cbor:"1,keyasint"`
 	Location v1.LocationName `cbor:"2,keyasint"`

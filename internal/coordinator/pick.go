@@ -77,6 +77,7 @@ type picker struct {
 	l      *location
 	req    *Claim
 	p      *plan
+	now    time.Time
 	at     int
 	id     catalog.HolderID
 	known  bool
@@ -90,7 +91,7 @@ type picker struct {
 }
 
 func (c *Coordinator) newPicker(h *host, l *location, req *Claim) *picker {
-	k := &picker{c: c, h: h, l: l, req: req, p: c.planned(), room: min(l.room, l.largest()), bytes: req.MaxBytes}
+	k := &picker{c: c, h: h, l: l, req: req, now: c.clock(), p: c.planned(), room: min(l.room, l.largest()), bytes: req.MaxBytes}
 	k.at = k.p.view.index[h.name]
 	k.id, k.known = c.cat.HolderID(catalog.Holder{Host: h.name, Location: req.Location})
 	k.files = min(req.MaxFiles, maxClaimFiles)
@@ -128,7 +129,7 @@ func (k *picker) most() int64 {
 
 // free tells whether the host may be given the file: it has no claim on it and did not fail at it just now.
 func (k *picker) free(key catalog.Key) bool {
-	return k.c.claims.of(key, k.h.name) == nil && !k.c.refusals.refused(key, k.h.name, k.p.view.now)
+	return k.c.claims.of(key, k.h.name) == nil && !k.c.refusals.refused(key, k.h.name, k.now)
 }
 
 // why a file is given.
@@ -172,7 +173,7 @@ func (k *picker) give(m catalog.Member, reason why) bool {
 	}
 	held := k.known && e.Replica(k.id) != nil
 	k.given = append(k.given, Claimed{Path: path, Gen: k.tx.Generation(e), Size: e.Size, ModTime: e.ModTime, Mode: e.Mode, Held: held, Extra: reason == spare})
-	n := &claim{key: m.Key, path: path, host: k.h.name, location: k.req.Location, size: e.Size, until: k.p.view.now.Add(lease), class: e.Class()}
+	n := &claim{key: m.Key, path: path, host: k.h.name, location: k.req.Location, size: e.Size, until: k.now.Add(lease), class: e.Class()}
 	k.c.claims.add(n)
 	k.room -= e.Size
 	k.bytes -= e.Size
@@ -286,10 +287,20 @@ func (k *picker) answer() *ClaimAnswer {
 	if a.Wanted = k.p.Wanted(k.at); a.Wanted > 0 {
 		k.c.displace(k.p)
 	}
-	if k.p.need == 0 {
-		a.RetryAfter = k.c.pollInterval()
-	}
+	a.RetryAfter = k.l.backOff(k.p, k.c.pollInterval())
 	return a
+}
+
+// backOff is when to ask again in vain: later each time, as long as nothing changed that a plan depends on.
+func (l *location) backOff(p *plan, most time.Duration) time.Duration {
+	if l.asked != p {
+		l.asked, l.pause = p, 0
+	}
+	l.pause = min(max(2*l.pause, soon), most)
+	if p.need == 0 {
+		l.pause = most
+	}
+	return l.pause
 }
 
 // Renew prolongs claims.

@@ -254,7 +254,7 @@ func (c *Coordinator) movable(tx *catalog.Tx, p *plan, class *catalog.Class, siz
 
 // move has a file copied to a host, so that a holder may drop it.
 func (c *Coordinator) move(v *view, m catalog.Member, from catalog.HolderID, to v1.HostName) {
-	if c.reliefs.add(&relief{key: m.Key, size: m.Size, from: from, host: v.holder(from).Host, to: to, until: v.now.Add(reliefTime)}) {
+	if c.reliefs.add(&relief{key: m.Key, size: m.Size, from: from, host: v.holder(from).Host, to: to, until: c.clock().Add(reliefTime)}) {
 		c.stale = true
 	}
 }
@@ -262,10 +262,11 @@ func (c *Coordinator) move(v *view, m catalog.Member, from catalog.HolderID, to 
 // displace plans moves after which files that find no room have a place. The caller holds c.mu.
 func (c *Coordinator) displace(p *plan) {
 	v := p.view
-	if v.now.Before(c.reliefs.next) || c.cat.Amnesic() || p.Short() <= 0 {
+	now := c.clock()
+	if now.Before(c.reliefs.next) || c.cat.Amnesic() || p.Short() <= 0 {
 		return
 	}
-	c.reliefs.next = v.now.Add(reliefPause)
+	c.reliefs.next = now.Add(reliefPause)
 	var missing, movable []placement.File
 	var keys []catalog.Member
 	var holders [][]catalog.HolderID

@@ -24,7 +24,7 @@ func (c *Coordinator) Report(ctx context.Context, from v1.HostName, req *Report)
 			h.settled = max(h.settled, req.Turn)
 		}
 	case err == nil && hasBad(req.Files):
-		h.step() // nothing tells which of its other messages are older
+		c.renewLife(h) // nothing tells which of its other messages are older
 	}
 	c.mu.Unlock()
 	if err != nil {

@@ -122,8 +122,7 @@ func (c *Coordinator) hostState(v *view, i int, held sum) HostState {
 	return s
 }
 
-// feasible says why the desired replicas don't fit, and what to do; empty if they do, or if that can't be told. Room is
-// what hosts said last, also those that are silent for a while.
+// unheard is Status.Unheard.
 func (c *Coordinator) unheard() []v1.HostName {
 	var names []v1.HostName
 	for _, info := range c.cfg.Hosts() {
@@ -134,6 +133,8 @@ func (c *Coordinator) unheard() []v1.HostName {
 	return names
 }
 
+// feasible says why the desired replicas don't fit, and what to do; empty if they do, or if that can't be told. Room is
+// what hosts said last, also those that are silent for a while.
 func (c *Coordinator) feasible(v *view, holding []sum) string {
 	files, bytes := c.cat.Total()
 	if files == 0 {

@@ -173,6 +173,7 @@ func (w *world) start() {
 	if err != nil {
 		w.f.Fatalf("open: %v", err)
 	}
+
 	w.lives++
 	w.cat = cat
 	w.c, err = New(Config{Source: w.spec, Host: ownHost, Catalog: cat, Tree: w.tree, Clock: func() time.Time { return w.now },
