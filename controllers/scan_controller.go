@@ -267,9 +267,13 @@ func (c *currentTree) Digest(ctx context.Context, path v1.RelPath, want tree.Ent
 }
 
 // TickReconciler lets time pass for the coordinator of one source: leases and grants end, silent hosts are counted as lost.
-type TickReconciler struct{ Set *SourceSet }
+type TickReconciler struct {
+	Desired Desired
+	Set     *SourceSet
+}
 
-// tickInterval is how often.
+// tickInterval is how often, at the least: a coordinator that is not called for as long as hostTimeout takes it that it slept, and
+// holds no silence of that time against any host.
 const tickInterval = 2 * time.Second
 
 // Reconcile implements reconcile.Reconciler.
@@ -279,5 +283,6 @@ func (r TickReconciler) Reconcile(ctx context.Context, name v1.SourceName) (reco
 	if running == nil {
 		return reconcile.Result{}, nil
 	}
-	return reconcile.Result{RequeueAfter: tickInterval}, running.Coordinator.Tick(ctx)
+	timeout := r.Desired.Cluster().Spec.HostTimeout.Duration
+	return reconcile.Result{RequeueAfter: min(tickInterval, timeout/5)}, running.Coordinator.Tick(ctx)
 }

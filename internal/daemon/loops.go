@@ -79,7 +79,7 @@ func newLoops(h *host, session uint64, metrics *reconcile.Metrics) *loops {
 		Event:       noteFor[v1.SourceName](h.events, v1.KindSource), Log: h.log.WithName("scan"),
 		Answering: func(name v1.SourceName) { l.tick.Enqueue(name) },
 	}, options(2))
-	l.tick = reconcile.New("tick", controllers.TickReconciler{Set: l.sources}, options(2))
+	l.tick = reconcile.New("tick", controllers.TickReconciler{Desired: h.desired, Set: l.sources}, options(2))
 	l.locate = reconcile.New("location", &controllers.LocationReconciler{
 		Desired: h.desired, Host: self, Set: l.locations,
 		Config:        location.Config{ClusterUID: h.identity.ClusterUID(), IndexDir: filepath.Join(h.options.State, "locations"), Disks: &location.Disks{}, Log: h.log.WithName("location")},
