@@ -252,6 +252,17 @@ func (c *Coordinator) movable(tx *catalog.Tx, p *plan, class *catalog.Class, siz
 	})
 }
 
+// movableTo tells whether some host could take files of a class at all.
+func (v *view) movableTo(class *catalog.Class) bool {
+	taken := v.taken(class)
+	for i := range v.hosts {
+		if h := &v.hosts[i]; h.Open && h.Room > 0 && !slices.Contains(taken, i) {
+			return true
+		}
+	}
+	return false
+}
+
 // move has a file copied to a host, so that a holder may drop it.
 func (c *Coordinator) move(v *view, m catalog.Member, from catalog.HolderID, to v1.HostName) {
 	if c.reliefs.add(&relief{key: m.Key, size: m.Size, from: from, host: v.holder(from).Host, to: to, until: c.clock().Add(reliefTime)}) {
@@ -285,7 +296,10 @@ func (c *Coordinator) displace(p *plan) {
 			if len(movable) >= 4*maxMovable {
 				break
 			}
-			c.movable(tx, p, &class, largest, func(m catalog.Member, hosts []int) {
+			if !v.movableTo(&class) {
+				continue
+			}
+			c.movable(tx, p, &class, max(largest, p.Short()), func(m catalog.Member, hosts []int) {
 				movable = append(movable, placement.File{Size: m.Size, Holders: hosts})
 				keys = append(keys, m)
 				holders = append(holders, class.Confirmed)
