@@ -68,9 +68,11 @@ type inventory struct {
 }
 
 func (i *inventory) add(ctx context.Context, folder location.Folder) error {
-	records := make([]coordinator.Record, len(folder.Records))
-	for n, record := range folder.Records {
-		records[n] = recordOf(record)
+	records := []coordinator.Record{}
+	for _, record := range folder.Records {
+		if !record.Bad { // what is known to be corrupt is not held
+			records = append(records, recordOf(record))
+		}
 	}
 	i.page = append(i.page, coordinator.FolderInventory{Folder: folder.Path, Digest: coordinator.FolderDigest(records), Records: records})
 	i.records += len(records)

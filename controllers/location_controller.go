@@ -17,8 +17,11 @@ import (
 // sumsQuiet is how long a source's replicas have to be at rest before its checksum file is written.
 const sumsQuiet = time.Second
 
-// expireInterval is how often versions past their retention are looked for.
-const expireInterval = time.Hour
+// Versions past their retention are looked for often enough that none is kept for a tenth longer, between these bounds.
+const (
+	expireOften  = time.Second
+	expireSeldom = 10 * time.Minute
+)
 
 // LocationReconciler keeps one location of this host open while it is there and is the one it was, and its housekeeping done.
 type LocationReconciler struct {
@@ -192,12 +195,21 @@ func (r *LocationReconciler) keepHouse(ctx context.Context, k *keptLocation) err
 	if r.expired == nil {
 		r.expired = map[v1.LocationName]time.Time{}
 	}
-	if time.Since(r.expired[k.name]) < expireInterval {
+	if time.Since(r.expired[k.name]) < r.expireInterval() {
 		return nil
 	}
 	r.expired[k.name] = time.Now()
 	_, err = l.Expire(ctx, time.Now(), r.retention)
 	return err
+}
+
+func (r *LocationReconciler) expireInterval() time.Duration {
+	interval := expireSeldom
+	for _, s := range r.Desired.Sources() {
+		keep := RetentionOf(s)
+		interval = min(interval, keep.Deleted.Duration/10, keep.Versions.Duration/10)
+	}
+	return max(interval, expireOften)
 }
 
 // retireSource moves all replicas of a deleted source to versions/, where its retention runs out by this host's clock.

@@ -3,6 +3,7 @@ package controllers
 import (
 	"context"
 	"errors"
+	"math/rand/v2"
 	"sync"
 	"time"
 
@@ -188,6 +189,14 @@ func (s *Session) stillHeld(l *OpenLocation, records []coordinator.Record) (held
 		}
 	}
 	return held, index, nil
+}
+
+// restart begins the conversation anew, as if the daemon had been started: the next Hello has the coordinator ask for the whole
+// inventory. It is what to do when something could not be told.
+func (s *Session) restart() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.id = rand.Uint64()
 }
 
 func (s *Session) report(ctx context.Context, location v1.LocationName, files []coordinator.Reported) error {

@@ -129,7 +129,10 @@ func (r *VerifyReconciler) verifyBatch(ctx context.Context, l *OpenLocation, sou
 	}
 	session := r.Sessions.Get(Client{Source: name, Coordinator: source.Spec.Host})
 	if err := session.report(ctx, l.Name, found); err != nil {
-		return v, err
+		// The location remembers what is bad, and leaves it out of the inventory that the coordinator asks for next.
+		r.Log.Info("Findings not reported yet", "source", name, "location", l.Name, "peer", source.Spec.Host, "reason", err.Error())
+		session.restart()
+		return v, nil
 	}
 	return v, r.setAside(ctx, session, l, source, v.Corrupt)
 }

@@ -22,7 +22,7 @@ const drainTime = 5 * time.Second
 
 // serve answers on the port, the socket and over HTTP until ctx ends.
 func (h *host) serve(ctx context.Context, parts *errgroup.Group) {
-	server := transport.NewServer(transport.InFlight(256), h.traffic.observe("server"))
+	server := transport.NewServer(transport.InFlight(256), h.traffic.observe("server"), transport.Use(h.membersOnly))
 	(&coordinators{sources: h.loops.sources, peers: h.peers}).register(server)
 	h.gossip.register(server)
 	h.backend.holders.register(server)
@@ -69,6 +69,17 @@ func (h *host) member(p pki.Peer) bool {
 		return true
 	}
 	return pki.Recognise(h.desired.host(p.Host()), p) == nil
+}
+
+// membersOnly refuses what comes over a connection whose peer was removed from the cluster since it was made.
+func (h *host) membersOnly(d *transport.Datagram, next func()) {
+	if state := d.Peer().TLS(); state != nil {
+		if who, err := pki.PeerOf(state); err != nil || !h.member(who) {
+			d.Fail(&transport.Error{Code: transport.Denied, Msg: "not a member of this cluster any more"})
+			return
+		}
+	}
+	next()
 }
 
 // mayAdminister: the socket's user, administrators, and hosts, which pass on what their own administrators ask.
