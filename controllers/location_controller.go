@@ -49,11 +49,10 @@ func (r *LocationReconciler) Reconcile(ctx context.Context, name v1.LocationName
 	k := r.Set.get(name)
 	err := r.ensure(ctx, k, want)
 	r.Set.want(k, want.Generation, want.Spec.Cordoned || r.hostCordoned(), want.Spec.Draining || r.hostDraining())
-	if err != nil {
-		return reconcile.Result{RequeueAfter: r.interval()}, nil
-	}
-	if err := r.keepHouse(ctx, k); err != nil {
-		r.Log.Error(err, "Housekeeping failed", "location", name)
+	if err == nil { // else the set says why, and it is looked at again below
+		if err := r.keepHouse(ctx, k); err != nil {
+			r.Log.Error(err, "Housekeeping failed", "location", name)
+		}
 	}
 	return reconcile.Result{RequeueAfter: r.interval()}, nil
 }

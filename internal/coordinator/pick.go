@@ -72,22 +72,21 @@ func (c *Coordinator) assembled() bool {
 
 // picker chooses the files of one claim.
 type picker struct {
-	c      *Coordinator
-	h      *host
-	l      *location
-	req    *Claim
-	p      *plan
-	now    time.Time
-	at     int
-	id     catalog.HolderID
-	known  bool
-	room   int64
-	files  int
-	bytes  int64
-	claims []*claim
-	given  []Claimed
-	err    error
-	tx     *catalog.Tx
+	c     *Coordinator
+	h     *host
+	l     *location
+	req   *Claim
+	p     *plan
+	now   time.Time
+	at    int
+	id    catalog.HolderID
+	known bool
+	room  int64
+	files int
+	bytes int64
+	given []Claimed
+	err   error
+	tx    *catalog.Tx
 }
 
 func (c *Coordinator) newPicker(h *host, l *location, req *Claim) *picker {

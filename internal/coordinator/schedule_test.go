@@ -35,7 +35,6 @@ type schedule struct {
 	names  []v1.HostName
 	dir    string
 	inHand map[v1.HostName]map[v1.RelPath]held
-	gone   map[v1.HostName][]RetireAnswer
 	late   []func() error // messages that may arrive (again) later
 	saved  string         // an old catalog
 	trash  map[v1.RelPath]content

@@ -146,7 +146,6 @@ type world struct {
 	infos []HostInfo
 	peers map[v1.HostName]*peer
 	lives uint64
-	log   []string
 }
 
 const ownHost = v1.HostName("mini")

@@ -104,7 +104,9 @@ func (c *collector) counts(counter func(*prometheus.Desc, int64, ...string)) (re
 		}
 		for _, s := range c.desired.Sources() {
 			key := controllers.CountKey{Source: v1.SourceName(s.Name), Location: v1.LocationName(l.Name)}
-			counts[key] = counts[key]
+			if _, counted := counts[key]; !counted {
+				counts[key] = controllers.Count{}
+			}
 		}
 	}
 	for key, n := range counts {

@@ -207,7 +207,7 @@ func (l *Location) retireBelow(ctx context.Context, source v1.SourceName, path v
 // removeEmptyFolders removes a folder that has nothing but folders in it.
 func removeEmptyFolders(at folder, name string) error {
 	err := at.removeFolder(name)
-	if err != unix.ENOTEMPTY && err != unix.EEXIST {
+	if !errors.Is(err, unix.ENOTEMPTY) && !errors.Is(err, unix.EEXIST) {
 		return err
 	}
 	sub, err := at.child(name)

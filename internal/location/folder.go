@@ -24,7 +24,7 @@ func (e *inTheWayError) Error() string { return fmt.Sprintf("%q is in the way: n
 // retry repeats call while signals interrupt it.
 func retry(call func() error) error {
 	for {
-		if err := call(); err != unix.EINTR {
+		if err := call(); !errors.Is(err, unix.EINTR) {
 			return err
 		}
 	}
@@ -166,7 +166,7 @@ func (f folder) names() ([]string, error) {
 // exists tells whether there is anything called name.
 func (f folder) exists(name string) (bool, error) {
 	_, err := f.stat(name)
-	if err == unix.ENOENT {
+	if errors.Is(err, unix.ENOENT) {
 		return false, nil
 	}
 	return err == nil, err
@@ -176,7 +176,7 @@ func (f folder) exists(name string) (bool, error) {
 // get it first.
 func (f folder) removeTree(name string) error {
 	err := f.remove(name)
-	if err == nil || err == unix.ENOENT {
+	if err == nil || errors.Is(err, unix.ENOENT) {
 		return nil
 	}
 	st, statErr := f.stat(name)

@@ -3,6 +3,7 @@ package location
 import (
 	"context"
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"io"
 
@@ -37,7 +38,7 @@ func (h *hasher) sum(ctx context.Context, fd int) (digest v1.Digest, size int64,
 		n, err := readFull(fd, h.buf)
 		hash.Write(h.buf[:n])
 		size += int64(n)
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			hash.Sum(digest[:0])
 			return digest, size, nil
 		}

@@ -32,13 +32,12 @@ type Published struct {
 // arrival is one file on its way through Publish.
 type arrival struct {
 	Incoming
-	out     *Published
-	dir     string // of the real name, below the location
-	base    string
-	old     Record
-	held    bool // old is the replica that is replaced
-	aside   *intent
-	renamed bool
+	out   *Published
+	dir   string // of the real name, below the location
+	base  string
+	old   Record
+	held  bool // old is the replica that is replaced
+	aside *intent
 }
 
 // Publish makes replicas of the files: checks and hashes them, makes them durable, gives them their real names and records them, the

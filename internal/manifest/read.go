@@ -135,7 +135,7 @@ func (d *reader) line() ([]byte, error) {
 		switch {
 		case err == nil && len(d.long) == 0:
 			return part, nil
-		case err != nil && err != bufio.ErrBufferFull:
+		case err != nil && !errors.Is(err, bufio.ErrBufferFull):
 			return nil, d.broken(err)
 		}
 		if d.long = append(d.long, part...); len(d.long) > maxLine {
