@@ -285,11 +285,7 @@ func (c *conn) first(r *frameReader, h wire.Header) error {
 		}
 		return nil
 	}
-	in.body = body
-	if !last && len(body) == 0 {
-		in.body = nil
-	}
-	in.done = last
+	in.body, in.size, in.done = body, len(body), last
 	c.mu.Unlock()
 	if last {
 		c.side.arrived(in)
@@ -316,29 +312,38 @@ func (c *conn) more(r *frameReader, h wire.Header) error {
 	case in.stream():
 		c.mu.Unlock()
 		return c.moreStream(r, h, in)
-	case len(in.body)+int(h.Len) > c.o.maxMessage:
+	case in.size+int(h.Len) > c.o.maxMessage:
 		c.unlockAndFlush(c.abandon(in))
 		c.side.tooLarge(in)
 		return c.skip(r, h)
 	}
-	dst := in.grow(int(h.Len))
 	c.mu.Unlock()
-	if err := r.full(dst); err != nil {
-		return err
+	for left := int(h.Len); left > 0; {
+		p := in.room(left)
+		if err := r.full(p); err != nil {
+			return err
+		}
+		left -= len(p)
 	}
 	if h.Flags&wire.Last == 0 {
 		return nil
 	}
+	return c.whole(in)
+}
+
+// whole ends a message that came in several frames.
+func (c *conn) whole(in *incoming) error {
 	c.mu.Lock()
-	wanted := c.ins[h.ID] == in
-	delete(c.ins, h.ID)
-	in.done = true
+	wanted := c.ins[in.id] == in
+	delete(c.ins, in.id)
 	c.mu.Unlock()
-	if wanted {
-		c.side.arrived(in)
-	} else { // it was given up while this frame was read
-		c.side.over(h.ID)
+	if !wanted { // it was given up while this frame was read
+		c.side.over(in.id)
+		return nil
 	}
+	in.join()
+	in.done = true
+	c.side.arrived(in)
 	return nil
 }
 
@@ -387,9 +392,8 @@ func (c *conn) unlockAndFlush(kick bool) {
 // discarded.
 func (c *conn) abandon(in *incoming) (kick bool) {
 	delete(c.ins, in.id)
-	kick = c.consumed(in)
-	in.body = nil
-	return kick
+	in.pieces = nil
+	return c.consumed(in)
 }
 
 // forget drops a message that nobody wants any more.
@@ -398,9 +402,6 @@ func (c *conn) forget(in *incoming) (kick bool) {
 		delete(c.ins, in.id)
 	}
 	if !in.stream() {
-		if !in.done {
-			in.body = nil
-		}
 		return c.consumed(in)
 	}
 	var n int64

@@ -1,10 +1,12 @@
 package transport
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"io"
 	"slices"
+	"sync"
 
 	"clusterbackup/transport/internal/wire"
 )
@@ -17,9 +19,12 @@ type incoming struct {
 	env   wire.Envelope
 	codec uint16
 	flags wire.Flags
-	body  []byte // of a whole message
+	body  []byte // of a whole message: its first frame's, and the whole when it is done
+	size  int    // bytes of it so far
 	held  int64  // bytes of it that count against the connection's credit
 	done  bool   // complete; body belongs to whoever takes the message
+
+	pieces [][]byte // what came after the first frame
 
 	// of a stream
 	chunks  [][]byte
@@ -47,16 +52,45 @@ func (in *incoming) item() item {
 	return item{codec: in.codec, typ: in.env.Type, body: in.body, limit: in.c.o.maxMessage}
 }
 
-// grow makes room in a whole message's body for n more bytes: as much as was
-// announced, but never more than four times what has arrived.
-func (in *incoming) grow(n int) []byte {
-	have := len(in.body)
-	if cap(in.body)-have < n {
-		want := min(in.env.Total, uint64(max(4*have, wire.MaxPayload)))
-		in.body = slices.Grow(in.body, max(int(want)-have, n))
+// Lengths of the pieces that a message is gathered in; each has room behind it
+// for the next frame's header to be read along. The first is small if little comes.
+const (
+	firstPiece = 4 << 10
+	pieceSize  = wire.MaxPayload
+)
+
+var pieces = sync.Pool{New: func() any { return new([pieceSize + wire.HeaderLen]byte) }}
+
+// room returns where the next of n more bytes of a whole message are to be read
+// to: in pieces, so that no more is allocated than arrives, whatever was announced.
+// The message counts them as there.
+func (in *incoming) room(n int) []byte {
+	last := len(in.pieces) - 1
+	if last < 0 || len(in.pieces[last]) == cap(in.pieces[last])-wire.HeaderLen {
+		if last < 0 && n <= firstPiece {
+			in.pieces = append(in.pieces, make([]byte, 0, firstPiece+wire.HeaderLen))
+		} else {
+			in.pieces = append(in.pieces, pieces.Get().(*[pieceSize + wire.HeaderLen]byte)[:0])
+		}
+		last++
 	}
-	in.body = in.body[:have+n]
-	return in.body[have:]
+	p := in.pieces[last]
+	have, whole := len(p), cap(p)-wire.HeaderLen
+	p = p[:min(have+n, whole)]
+	in.pieces[last] = p
+	in.size += len(p) - have
+	return p[have:]
+}
+
+// join makes the body of what was gathered.
+func (in *incoming) join() {
+	in.body = bytes.Join(append([][]byte{in.body}, in.pieces...), nil)
+	for _, p := range in.pieces {
+		if cap(p) == pieceSize+wire.HeaderLen {
+			pieces.Put((*[pieceSize + wire.HeaderLen]byte)(p[:cap(p)]))
+		}
+	}
+	in.pieces = nil
 }
 
 // push adds what arrived of a stream. Small pieces share memory, so that what a

@@ -1,6 +1,7 @@
 package transport
 
 import (
+	"bytes"
 	"iter"
 	"sync"
 )
@@ -99,6 +100,9 @@ func (ex *exchange) send() {
 		p = *ex.made
 	case ex.set:
 		p, err = ex.sc.o.types.encode(ex.value)
+		if b, ok := ex.value.([]byte); ok && len(b) > urgentBody {
+			p.body = bytes.Clone(b) // the body's again when the loop goes on
+		}
 	}
 	if err == nil && len(p.body) > ex.sc.o.maxMessage {
 		err = fault(TooLarge, "reply is %d bytes, MaxMessage is %d; send it as a stream", len(p.body), ex.sc.o.maxMessage)

@@ -123,10 +123,15 @@ func (r *frameReader) small(n int) ([]byte, error) {
 	return p, nil
 }
 
-// full fills p.
+// full fills p. If p has room behind its end for it, the next frame's header is
+// read along.
 func (r *frameReader) full(p []byte) error {
 	n := copy(p, r.buf[r.start:r.end])
 	r.start += n
+	room := len(p)
+	if cap(p)-room >= wire.HeaderLen {
+		room += wire.HeaderLen
+	}
 	for n < len(p) {
 		if len(p)-n < len(r.buf) && len(p)-n < smallRead {
 			if err := r.fill(len(p) - n); err != nil {
@@ -135,11 +140,14 @@ func (r *frameReader) full(p []byte) error {
 			r.start += copy(p[n:], r.buf[r.start:r.end])
 			return nil
 		}
-		k, err := r.c.readSome(p[n:])
+		k, err := r.c.readSome(p[n:room:room])
 		n += k
 		if err != nil && n < len(p) {
 			return err
 		}
+	}
+	if n > len(p) { // some of the next header
+		r.start, r.end = 0, copy(r.buf, p[len(p):n:n])
 	}
 	return nil
 }
