@@ -40,7 +40,7 @@ func Main(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io
 	switch {
 	case errors.Is(err, pki.ErrBelongs), errors.Is(err, pki.ErrNameTaken):
 		return 5
-	case errors.Is(err, pki.ErrName), errors.Is(err, pki.ErrAddress):
+	case errors.Is(err, errUsage), errors.Is(err, pki.ErrName), errors.Is(err, pki.ErrAddress):
 		return 2
 	}
 	return 1
@@ -56,6 +56,9 @@ func hintFor(err error) string {
 	}
 	return ""
 }
+
+// errUsage is a flag's value that makes no sense.
+var errUsage = errors.New("not a valid value")
 
 type program struct {
 	in       io.Reader

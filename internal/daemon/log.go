@@ -14,7 +14,7 @@ import (
 func newLog(w io.Writer, level, format string) (logr.Logger, error) {
 	var enabled zapcore.Level
 	if err := enabled.UnmarshalText([]byte(level)); err != nil {
-		return logr.Logger{}, fmt.Errorf("--log-level %q: use debug, info, warn or error", level)
+		return logr.Logger{}, fmt.Errorf("--log-level %q: %w: use debug, info, warn or error", level, errUsage)
 	}
 	config := zap.NewProductionEncoderConfig()
 	config.EncodeTime = zapcore.RFC3339TimeEncoder
@@ -26,7 +26,7 @@ func newLog(w io.Writer, level, format string) (logr.Logger, error) {
 		config.EncodeLevel = zapcore.CapitalLevelEncoder
 		encoder = zapcore.NewConsoleEncoder(config)
 	default:
-		return logr.Logger{}, fmt.Errorf("--log-format %q: use json or console", format)
+		return logr.Logger{}, fmt.Errorf("--log-format %q: %w: use json or console", format, errUsage)
 	}
 	core := zapcore.NewCore(encoder, zapcore.Lock(zapcore.AddSync(w)), enabled)
 	return zapr.NewLogger(zap.New(core)), nil
