@@ -13,7 +13,7 @@ import (
 // Sizes of writing.
 const (
 	urgentBody  = 16 << 10  // a message up to here goes out whole, before all bulk
-	quantum     = 128 << 10 // of bulk in one write; what is urgent waits for no more
+	quantum     = 64 << 10 // of bulk in one write; what is urgent waits for no more
 	inlineLimit = 64 << 10  // unanswered bytes up to which a write can't block for long
 	inlineTurns = 8         // after so many writes for others a caller hands over
 	keepBuffer  = 4 << 10   // a larger buffer is given back when its connection rests
