@@ -50,7 +50,7 @@ cluster() {
     if [ "$i" = 0 ]; then
       "$bin/cbd" init --state "$state" --name h0 --listen "$address" --advertise "$address" >/dev/null
     else
-      "$bin/cbd" join 127.0.0.1:27500 --token "$(ctl create token | tail -n 1)" --state "$state" --name "h$i" --listen "$address" --advertise "$address" >/dev/null
+      "$bin/cbd" join 127.0.0.1:27500 --token "$(ctl create token 2>/dev/null)" --state "$state" --name "h$i" --listen "$address" --advertise "$address" >/dev/null
     fi
     "$bin/cbd" run --state "$state" --http "127.0.0.1:$((27501 + 2 * i))" >"$work/hosts/h$i/log" 2>&1 &
     pids+=($!)

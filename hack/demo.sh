@@ -71,8 +71,8 @@ start() {
     if [ "$i" = 0 ]; then
       bin/cbd init --state "$demo/$h/state" --name "$h" --listen "$address" --advertise "$address" >"$demo/$h/init"
     else
-      token=$(ctl "${hosts[0]}" create token)
-      bin/cbd join "127.0.0.1:$(port 0)" --token "$(tail -n 1 <<<"$token")" --state "$demo/$h/state" --name "$h" --listen "$address" --advertise "$address"
+      token=$(ctl "${hosts[0]}" create token 2>>"$demo/$h/join")
+      bin/cbd join "127.0.0.1:$(port 0)" --token "$token" --state "$demo/$h/state" --name "$h" --listen "$address" --advertise "$address" >>"$demo/$h/join"
     fi
     start_host "$i"
   done
