@@ -9,6 +9,8 @@ import (
 // Holder is what the coordinator knows of one replica of a file, as far as drops depend on it.
 type Holder struct {
 	Host v1.HostName
+	// Location tells a host's locations apart.
+	Location v1.LocationName
 	// Domain is the host's failure domain; empty: the host alone.
 	Domain string
 	// Current: the replica is of the file's current generation.
@@ -34,8 +36,9 @@ func (h *Holder) counts() bool {
 
 // DropFacts is everything that the answer to "may this host drop its replica" depends on.
 type DropFacts struct {
-	// Host asks.
-	Host v1.HostName
+	// Host asks, for its replica in Location.
+	Host     v1.HostName
+	Location v1.LocationName
 	// Desired is how many replicas must remain elsewhere: the source's minReplicas, not what relief raised it to.
 	Desired int
 	// Amnesic: the catalog is new or older than what a holder has seen, and not all known holders have reported yet (S7).
@@ -46,7 +49,7 @@ type DropFacts struct {
 	Unsettled bool
 	// Excess: nobody needs the room. Then the drop also waits for every holder that is silent and not yet declared gone.
 	Excess bool
-	// Holders is every replica known, of any state, Host's own among them.
+	// Holders is every replica known, of any state, the one to be dropped among them.
 	Holders []Holder
 }
 
@@ -69,6 +72,9 @@ const (
 // other hosts (of different failure domains, other than none) hold the current generation, confirmed, live, with no
 // grant or corruption report of their own, each having said since the coordinator started that it still holds it.
 // What cannot be told is never a yes.
+//
+// A replica that is outdated or not confirmed leaves nothing counted when it goes: then what the host's other locations
+// hold counts like any other host's.
 func MayDrop(f *DropFacts) Refusal {
 	switch {
 	case f.Desired < 1:
@@ -80,13 +86,12 @@ func MayDrop(f *DropFacts) Refusal {
 	case f.Unsettled:
 		return IsUnsettled
 	}
-	held := false
+	held, beside := f.own()
 	others := make(map[string]bool, len(f.Holders))
 	for i := range f.Holders {
 		h := &f.Holders[i]
 		switch {
-		case h.Host == f.Host:
-			held = held || !h.Granted
+		case h.Host == f.Host && (!beside || h.Location == f.Location):
 		case h.counts():
 			others[domainKey(h)] = true
 		case f.Excess && !h.Live && !h.Gone:
@@ -100,6 +105,19 @@ func MayDrop(f *DropFacts) Refusal {
 		return TooFew
 	}
 	return Allowed
+}
+
+// own looks at the replica to be dropped. held: it is there. beside: none of what the host holds of the file is counted for
+// that replica's sake.
+func (f *DropFacts) own() (held, beside bool) {
+	beside = true
+	for i := range f.Holders {
+		if h := &f.Holders[i]; h.Host == f.Host && h.Location == f.Location {
+			held = held || !h.Granted
+			beside = beside && !(h.Current && h.Confirmed)
+		}
+	}
+	return held, beside
 }
 
 // domainKey tells named domains from hosts that are a domain of their own.

@@ -13,7 +13,7 @@ type packing struct {
 	// goal is how many more bytes each host should get if all is spread well; nil: the tightest host that fits is best.
 	goal   []int64
 	copies []parcel
-	on     [][]int // host → copies there that may be pushed on, unordered
+	on     [][]int // host → copies there that may be pushed on, smallest first
 	steps  int     // what is left of the search's budget
 	log    []step
 	lost   int64 // bytes that found no place
@@ -46,7 +46,7 @@ func (p *packing) add(file int, size int64, bars *[]int, at int) int {
 	p.copies = append(p.copies, parcel{file: file, size: size, bars: bars, at: at, start: at})
 	id := len(p.copies) - 1
 	if at >= 0 {
-		p.on[at] = append(p.on[at], id)
+		p.lay(id, at)
 	}
 	return id
 }
@@ -83,7 +83,7 @@ func (p *packing) shift(id, to int) {
 		if p.goal != nil {
 			p.goal[c.at] += c.size
 		}
-		p.on[c.at] = without(p.on[c.at], id)
+		p.lift(id, c.at)
 		*c.bars = without(*c.bars, c.at)
 	}
 	c.at = to
@@ -92,8 +92,25 @@ func (p *packing) shift(id, to int) {
 		if p.goal != nil {
 			p.goal[to] -= c.size
 		}
-		p.on[to] = append(p.on[to], id)
+		p.lay(id, to)
 		*c.bars = append(*c.bars, to)
+	}
+}
+
+// rank orders copies by size.
+func (p *packing) rank(a, b int) int {
+	return cmp.Or(cmp.Compare(p.copies[a].size, p.copies[b].size), cmp.Compare(a, b))
+}
+
+// lay and lift keep the list of what lies on a host.
+func (p *packing) lay(id, h int) {
+	i, _ := slices.BinarySearchFunc(p.on[h], id, p.rank)
+	p.on[h] = slices.Insert(p.on[h], i, id)
+}
+
+func (p *packing) lift(id, h int) {
+	if i, ok := slices.BinarySearchFunc(p.on[h], id, p.rank); ok {
+		p.on[h] = slices.Delete(p.on[h], i, i+1)
 	}
 }
 
@@ -111,7 +128,7 @@ func (p *packing) homeless(file int) bool {
 func (p *packing) fix(id int) {
 	c := &p.copies[id]
 	c.fixed = true
-	p.on[c.at] = without(p.on[c.at], id)
+	p.lift(id, c.at)
 }
 
 // pull brings a copy to a host, if those that must give way there find another place.
@@ -152,7 +169,7 @@ func (p *packing) place(id, depth int) bool {
 		p.put(id, h)
 		return true
 	}
-	if depth == 0 {
+	if depth == 0 || p.steps <= 0 || p.left() < c.size {
 		return false
 	}
 	for _, h := range p.byDeficit(c) {
@@ -166,6 +183,16 @@ func (p *packing) place(id, depth int) bool {
 		}
 	}
 	return false
+}
+
+// left is the room on all open hosts together.
+func (p *packing) left() (room int64) {
+	for h := range p.hosts {
+		if p.hosts[h].Open {
+			room += max(p.room[h], 0)
+		}
+	}
+	return room
 }
 
 // swap puts a copy where others give way, if those find another place.
@@ -226,27 +253,29 @@ const victimsTried = 6
 
 // victims are sets of copies on a host, small ones first, that make that much room: one copy, else two.
 func (p *packing) victims(h int, deficit int64, file int) [][]int {
-	ids := slices.Clone(p.on[h])
-	slices.SortFunc(ids, func(a, b int) int {
-		return cmp.Or(cmp.Compare(p.copies[a].size, p.copies[b].size), cmp.Compare(a, b))
-	})
-	ids = slices.DeleteFunc(ids, func(id int) bool { return p.copies[id].file == file })
+	ids := p.on[h]
+	atLeast := func(ids []int, size int64) int {
+		i, _ := slices.BinarySearchFunc(ids, size, func(id int, want int64) int { return cmp.Compare(p.copies[id].size, want) })
+		return i
+	}
 	var sets [][]int
-	first := slices.IndexFunc(ids, func(id int) bool { return p.copies[id].size >= deficit })
-	if first >= 0 {
-		for _, id := range ids[first:min(first+victimsTried, len(ids))] {
+	first := atLeast(ids, deficit)
+	for _, id := range ids[first:] {
+		if len(sets) == victimsTried {
+			break
+		}
+		if p.copies[id].file != file {
 			sets = append(sets, []int{id})
 		}
-	} else {
-		first = len(ids)
 	}
 	for i := first - 1; i > 0 && len(sets) < 2*victimsTried; i-- {
-		rest := deficit - p.copies[ids[i]].size
-		j, _ := slices.BinarySearchFunc(ids[:i], rest, func(id int, want int64) int { return cmp.Compare(p.copies[id].size, want) })
+		j := atLeast(ids[:i], deficit-p.copies[ids[i]].size)
 		if j == i {
 			break
 		}
-		sets = append(sets, []int{ids[j], ids[i]})
+		if p.copies[ids[i]].file != file && p.copies[ids[j]].file != file {
+			sets = append(sets, []int{ids[j], ids[i]})
+		}
 	}
 	return sets
 }

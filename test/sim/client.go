@@ -192,7 +192,7 @@ func (c *client) judge(p *proc, verdicts []coordinator.Verdict) error {
 	if err := c.confirm(p, confirm); err != nil {
 		return err
 	}
-	return c.retire(p, unknown)
+	return c.retire(p, unknown, "the coordinator does not know it")
 }
 
 // confirm asks the coordinator to count replicas. The lock is held; what is said is read from the disk now.
@@ -243,7 +243,7 @@ func (c *client) confirmBatch(p *proc, paths []v1.RelPath) error {
 			wrong = append(wrong, path)
 		}
 	}
-	return c.retire(p, wrong)
+	return c.retire(p, wrong, "it could not be confirmed")
 }
 
 func (c *client) confirmPending(p *proc) error {
@@ -258,11 +258,12 @@ func (c *client) confirmPending(p *proc) error {
 }
 
 // retire moves replicas to versions and says so. The lock is held.
-func (c *client) retire(p *proc, paths []v1.RelPath) error {
+func (c *client) retire(p *proc, paths []v1.RelPath, why string) error {
 	if len(paths) == 0 {
 		return nil
 	}
 	for _, path := range paths {
+		c.h.w.say("%s retires %s of %s: %s", c.h.name, path, c.to.name, why)
 		c.h.w.truth.checkRetired(c, path)
 		c.h.disk.retire(c.to.name, path, c.h.w.clock.now+c.h.w.cfg.Retention)
 	}
@@ -300,6 +301,9 @@ func (c *client) batch(p *proc, extra bool) (copied int, retry time.Duration, er
 		return 0, 0, err
 	}
 	c.wanted = answer.Wanted
+	if len(answer.Files) > 0 {
+		c.h.w.say("%s claims %d files of %s from %s", c.h.name, len(answer.Files), c.to.name, answer.Files[0].Path)
+	}
 	files, back, total := c.reserve(answer.Files)
 	defer func() { d.reserved -= total }()
 	if len(files) > 0 {
@@ -352,6 +356,7 @@ func (c *client) publish(f coordinator.Claimed) (reason string) {
 		return coordinator.ReasonChanged
 	}
 	if old := d.get(s.name, f.Path); old != nil {
+		w.say("%s replaces %s of %s, generation %v, by %v", c.h.name, f.Path, s.name, old.gen, f.Gen)
 		d.retire(s.name, f.Path, w.clock.now+w.cfg.Retention)
 	}
 	d.put(s.name, f.Path, &replica{gen: f.Gen, content: now.content, was: now.content, size: f.Size, modTime: f.ModTime})
@@ -464,7 +469,7 @@ func (c *client) retireSome(p *proc) (more bool, err error) {
 	for i, f := range answer.Files {
 		paths[i] = f.Path
 	}
-	return answer.More, c.retire(p, paths)
+	return answer.More, c.retire(p, paths, "it is deleted")
 }
 
 // drop asks once for grants and deletes under them, holding the lock throughout.

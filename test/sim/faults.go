@@ -9,16 +9,16 @@ import (
 
 // faults are what goes wrong in a world, each once in so long a time for each host or source; zero: never.
 type faults struct {
-	crash, wipe, split, jump, fill, flip, restart, rollback, amnesia, unmount time.Duration
-	change, grow, shrink                                                      time.Duration
-	loss, repeat, late                                                        float64
+	crash, wipe, split, jump, fill, flip, drain, restart, rollback, amnesia, unmount time.Duration
+	change, grow, shrink                                                             time.Duration
+	loss, repeat, late                                                               float64
 }
 
 // allFaults is a bad but not a hopeless world.
 func allFaults() faults {
 	const day = 24 * time.Hour
 	return faults{
-		crash: 10 * day, wipe: 150 * day, split: 20 * day, jump: 40 * day, fill: 60 * day, flip: 30 * day, restart: 15 * day,
+		crash: 10 * day, wipe: 150 * day, split: 20 * day, jump: 40 * day, fill: 60 * day, flip: 30 * day, drain: 100 * day, restart: 15 * day,
 		rollback: 60 * day, amnesia: 120 * day, unmount: 40 * day, change: 2 * day, grow: 4 * day, shrink: 5 * day,
 		loss: 0.01, repeat: 0.01, late: 0.002,
 	}
@@ -35,27 +35,28 @@ func (w *world) unleash(f faults) *chaos {
 	c := &chaos{w: w, f: f}
 	w.net.loss, w.net.repeat, w.net.late, w.net.lateness = f.loss, f.repeat, f.late, 2*w.cfg.Poll
 	for _, h := range w.hosts {
-		c.every(f.crash, "", func(p *proc) { c.crash(p, h, false) })
-		c.every(f.wipe, "", func(p *proc) { c.crash(p, h, true) })
-		c.every(f.jump, "", func(*proc) { c.jump(h) })
-		c.every(f.fill, "", func(p *proc) { c.fill(p, h) })
-		c.every(f.flip, "", func(*proc) { c.flip(h) })
+		c.every(f.crash, func(p *proc) { c.crash(p, h, false) })
+		c.every(f.wipe, func(p *proc) { c.crash(p, h, true) })
+		c.every(f.jump, func(*proc) { c.jump(h) })
+		c.every(f.fill, func(p *proc) { c.fill(p, h) })
+		c.every(f.flip, func(*proc) { c.flip(h) })
+		c.every(f.drain, func(p *proc) { c.drain(p, h) })
 	}
-	c.every(f.split, "", c.split)
+	c.every(f.split, c.split)
 	for _, s := range w.sources {
-		c.every(f.restart, "", func(p *proc) { c.restart(p, s, "restarts", func() {}) })
-		c.every(f.rollback, "", func(p *proc) { c.rollback(p, s) })
-		c.every(f.amnesia, "", func(p *proc) { c.amnesia(p, s) })
-		c.every(f.unmount, "", func(p *proc) { c.unmount(p, s) })
-		c.every(f.change, "", func(*proc) { c.change(s) })
-		c.every(f.grow, "", func(*proc) { c.grow(s) })
-		c.every(f.shrink, "", func(*proc) { c.shrink(s) })
+		c.every(f.restart, func(p *proc) { c.restart(p, s, "restarts", func() {}) })
+		c.every(f.rollback, func(p *proc) { c.rollback(p, s) })
+		c.every(f.amnesia, func(p *proc) { c.amnesia(p, s) })
+		c.every(f.unmount, func(p *proc) { c.unmount(p, s) })
+		c.every(f.change, func(*proc) { c.change(s) })
+		c.every(f.grow, func(*proc) { c.grow(s) })
+		c.every(f.shrink, func(*proc) { c.shrink(s) })
 	}
 	return c
 }
 
 // every has something happen about once in mean, again and again.
-func (c *chaos) every(mean time.Duration, _ string, do func(*proc)) {
+func (c *chaos) every(mean time.Duration, do func(*proc)) {
 	if mean == 0 {
 		return
 	}
@@ -76,7 +77,7 @@ func (c *chaos) end() {
 	w := c.w
 	w.net.loss, w.net.repeat, w.net.late = 0, 0, 0
 	for _, h := range w.hosts {
-		h.side, h.skew, h.disk.others = 0, 0, 0
+		h.side, h.skew, h.disk.others, h.draining = 0, 0, 0, false
 		if !h.up {
 			h.start()
 		}
@@ -140,6 +141,15 @@ func (c *chaos) fill(p *proc, h *host) {
 	h.disk.others = 0
 }
 
+// drain has a host emptied, and calls that off in a few days.
+func (c *chaos) drain(p *proc, h *host) {
+	h.draining = true
+	c.w.say("%s is to be drained", h.name)
+	p.sleep(c.w.exponential(3 * 24 * time.Hour))
+	h.draining = false
+	c.w.say("%s is to be drained no more", h.name)
+}
+
 func (c *chaos) flip(h *host) {
 	s := c.w.sources[c.w.rng.IntN(len(c.w.sources))]
 	if path, ok := c.any(s); ok {
@@ -182,9 +192,8 @@ func (c *chaos) restart(p *proc, s *source, what string, meanwhile func()) {
 // rollback saves the catalog now and puts it back days later.
 func (c *chaos) rollback(p *proc, s *source) {
 	c.restart(p, s, "restarts, and its catalog is saved", s.saveCatalog)
-	saved := s.saved
 	p.sleep(c.w.exponential(3 * 24 * time.Hour))
-	if saved != "" {
+	if s.saved != "" {
 		c.restart(p, s, "restarts with an old catalog", s.putBack)
 	}
 }

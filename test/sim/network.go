@@ -2,6 +2,7 @@ package sim
 
 import (
 	"errors"
+	"runtime/debug"
 	"time"
 
 	"clusterbackup/internal/coordinator"
@@ -70,7 +71,7 @@ func (n *network) deliver(c *call, handle func(*call, *coordinator.Coordinator) 
 			n.w.stats.lost++
 			return
 		}
-		act, err := handle(c, c.to.coord)
+		act, err := n.handle(c, handle)
 		n.w.clock.after(n.delay(), func() {
 			if n.w.rng.Float64() < n.loss || !n.connected(c.from, c.to.host) {
 				n.w.stats.lost++
@@ -79,6 +80,17 @@ func (n *network) deliver(c *call, handle func(*call, *coordinator.Coordinator) 
 			n.finish(c, err, act)
 		})
 	})
+}
+
+// handle runs the coordinator's half. A panic there is a violation, with its stack in the trace.
+func (n *network) handle(c *call, handle func(*call, *coordinator.Coordinator) (func(), error)) (act func(), err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			n.w.fail("panic in %s's coordinator: %v\n%s", c.to.name, r, debug.Stack())
+			err = errTimeout
+		}
+	}()
+	return handle(c, c.to.coord)
 }
 
 // late messages have left their sender already: they arrive even if it is gone.

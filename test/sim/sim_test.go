@@ -1,13 +1,16 @@
 package sim
 
 import (
+	"cmp"
 	"context"
 	"flag"
 	"fmt"
 	"math/rand/v2"
 	"os"
+	"runtime"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -33,8 +36,7 @@ type total struct {
 	bad   int
 }
 
-func (t *total) add(s stats, years float64) {
-	t.years += years
+func (t *total) add(s stats) {
 	t.copies += s.copies
 	t.drops += s.drops
 	t.grants += s.grants
@@ -51,26 +53,36 @@ func TestSim(t *testing.T) {
 	}
 	seed := max(*seedFlag, 1)
 	var sum total
-	for sum.years < want {
-		hosts := *hostsFlag
-		if hosts == 0 {
-			hosts = 3 + int(seed%6)
-		}
-		length := year
-		if left := (want - sum.years) / float64(hosts); left < 1 {
-			length = time.Duration(max(left, 0.25) * float64(year))
-		}
-		s, problems := simulate(t, seed, hosts, length)
-		sum.add(s, float64(hosts)*length.Hours()/24/365)
-		if len(problems) > 0 {
-			sum.bad++
-			t.Errorf("seed %d, %d hosts:\n%s", seed, hosts, strings.Join(problems, "\n"))
-		}
-		if *seedFlag != 0 && *yearsFlag == 0 || sum.bad >= 3 {
-			break
-		}
-		seed++
+	var mu sync.Mutex
+	var group sync.WaitGroup
+	for range min(runtime.GOMAXPROCS(0), 4) {
+		group.Go(func() {
+			for {
+				mu.Lock()
+				done := sum.years >= want || *seedFlag != 0 && sum.years > 0 && *yearsFlag == 0 || sum.bad >= 3
+				mine := seed
+				hosts := cmp.Or(*hostsFlag, 3+int(seed%6))
+				length := time.Duration(min(max((want-sum.years)/float64(hosts), 0.1), 1) * float64(year))
+				seed++
+				if !done {
+					sum.years += float64(hosts) * length.Hours() / 24 / 365
+				}
+				mu.Unlock()
+				if done {
+					return
+				}
+				s, problems := simulate(t, mine, hosts, length)
+				mu.Lock()
+				sum.add(s)
+				if len(problems) > 0 {
+					sum.bad++
+					t.Errorf("seed %d, %d hosts:\n%s", mine, hosts, strings.Join(problems, "\n"))
+				}
+				mu.Unlock()
+			}
+		})
 	}
+	group.Wait()
 	t.Logf("%.0f host-years, %d faults, %d requests (%d lost), %d copies, %d grants, %d drops, %d violations", sum.years, sum.faults,
 		sum.requests, sum.lost, sum.copies, sum.grants, sum.drops, sum.bad)
 	if *seedFlag == 0 && (sum.drops == 0 || sum.faults == 0 || sum.lost == 0) {
@@ -91,7 +103,9 @@ func simulate(t *testing.T, seed uint64, hosts int, length time.Duration) (stats
 	w.clock.run(2 * day)
 	c := w.unleash(allFaults())
 	for end := w.clock.now + length; w.clock.now < end && len(w.problems) == 0; {
+		before := w.stats.requests
 		w.clock.run(w.clock.now + day)
+		w.checkBusy(w.stats.requests - before)
 	}
 	c.end()
 	w.settle()
@@ -108,7 +122,9 @@ func simulate(t *testing.T, seed uint64, hosts int, length time.Duration) (stats
 func (w *world) settle() {
 	deadline := w.clock.now + 20*w.cfg.RepairAfter
 	for w.clock.now < deadline && len(w.problems) == 0 {
+		before := w.stats.requests
 		w.clock.run(w.clock.now + 6*time.Hour)
+		w.checkBusy(w.stats.requests - before)
 		if w.clock.now-w.stats.lastMove > 2*w.cfg.RepairAfter && len(w.unserved()) == 0 {
 			for _, s := range w.sources {
 				w.checkFiles(s)
@@ -116,7 +132,7 @@ func (w *world) settle() {
 			return
 		}
 	}
-	if len(w.problems) > 0 {
+	if len(w.problems) > 0 || !w.feasible() {
 		return
 	}
 	bad := w.unserved()
@@ -130,19 +146,32 @@ func (w *world) settle() {
 	w.fail("L1: %d files are not as they should be: %v; the last copy or drop was %v ago", len(bad), bad[:min(len(bad), 5)], w.clock.now-w.stats.lastMove)
 }
 
-// faultyWorld is a small cluster about three quarters full.
+// faultyWorld is a small cluster, half to nearly full, of a kind that its seed decides.
 func faultyWorld(t *testing.T, seed uint64, hosts int) *world {
 	rng := rand.New(rand.NewPCG(seed, 2))
-	w := newWorld(config{
+	cfg := config{
 		Seed: seed, Replicas: 2, Rate: 100 << 20, Poll: 2 * time.Hour, Timeout: 5 * time.Hour, RepairAfter: 24 * time.Hour, Scan: 12 * time.Hour,
 		Tick: time.Hour, CallTimeout: 30 * time.Second, Retention: 5 * day, Check: 50, Batch: 50, BatchBytes: 256 << 20, Trace: 60,
-	}, t.TempDir())
-	for i := range hosts {
-		w.addHost(i, 0)
 	}
-	sources := 1 + rng.IntN(2)
+	spare := hosts - 1 - cfg.Replicas
+	switch {
+	case spare >= 2 && rng.IntN(4) == 0:
+		cfg.Replicas = 3
+	case rng.IntN(4) == 0:
+		cfg.MaxReplicas = cfg.Replicas + 1
+	}
+	if spare >= 3 && rng.IntN(3) == 0 {
+		cfg.Spread = "site"
+	}
+	w := newWorld(cfg, t.TempDir())
+	for i := range hosts {
+		h := w.addHost(i, 0)
+		if cfg.Spread != "" && i%3 == 2 {
+			h.site = w.hosts[i-1].site
+		}
+	}
 	var need, largest int64
-	for i := range sources {
+	for i := range 1 + rng.IntN(2) {
 		s := w.addSource(i, w.hosts[i])
 		for n := range 20 + rng.IntN(40) {
 			size := rng.Int64N(30 << 20)
@@ -151,8 +180,9 @@ func faultyWorld(t *testing.T, seed uint64, hosts int) *world {
 			largest = max(largest, size)
 		}
 	}
+	slack := 1.2 + rng.Float64()
 	for _, h := range w.hosts {
-		h.disk.capacity = int64(float64(need)/float64(max(hosts-2, 1))*(1.3+rng.Float64())) + 4*largest
+		h.disk.capacity = int64(float64(need)/float64(max(hosts-2, 1))*(slack+rng.Float64()/2)) + 4*largest
 	}
 	return w
 }

@@ -58,8 +58,8 @@ type source struct {
 
 func (s *source) spec() v1.Source {
 	src := v1.Source{
-		ObjectMeta: metav1.ObjectMeta{Name: string(s.name), UID: "uid"},
-		Spec:       v1.SourceSpec{Host: s.host.name, Path: "/" + string(s.name), MinReplicas: int32(s.minimum), MaxReplicas: int32(s.maximum)},
+		ObjectMeta: metav1.ObjectMeta{Name: string(s.name), UID: "uid", CreationTimestamp: metav1.NewTime(epoch)},
+		Spec:       v1.SourceSpec{Host: s.host.name, Path: "/" + string(s.name), MinReplicas: int32(s.minimum), MaxReplicas: int32(s.maximum), Spread: s.w.cfg.Spread},
 	}
 	cluster := s.w.cluster()
 	v1.Default(&src, &cluster)
@@ -212,7 +212,11 @@ func sortEntries(e []tree.Entry) {
 // saveCatalog keeps a copy of the catalog as it is on disk now; putBack makes that the catalog. The coordinator is down.
 func (s *source) saveCatalog() { s.saved = copyFile(s.w, s.catPath, s.catPath+".saved") }
 
-func (s *source) putBack() { copyFile(s.w, s.saved, s.catPath) }
+func (s *source) putBack() {
+	if s.saved != "" { // else it was lost meanwhile
+		copyFile(s.w, s.saved, s.catPath)
+	}
+}
 
 func copyFile(w *world, from, to string) string {
 	b, err := os.ReadFile(from)

@@ -2,10 +2,12 @@ package sim
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	v1 "clusterbackup/api/v1"
 	"clusterbackup/internal/coordinator"
+	"clusterbackup/internal/placement"
 )
 
 // truth is what really lies where, and what each grant was based on.
@@ -90,13 +92,25 @@ func (t *truth) granted(c *client, k *call, grants []coordinator.Grant) {
 			}
 		}
 		w.say("%s grants %s to %s, relying on %v", s.name, g.Path, c.h.name, names(mine.relies))
-		if len(mine.relies) < s.minimum {
-			w.fail("S1: %s grants %s to %s though only %v hold it", s.name, g.Path, c.h.name, names(mine.relies))
+		if w.domains(mine.relies) < s.minimum {
+			w.fail("S1: %s grants %s to %s though only %v hold it; it believes: %+v", s.name, g.Path, c.h.name, names(mine.relies), f.Status.Replicas)
 		}
 		if k.open {
 			t.grants[at] = mine
 		}
 	}
+}
+
+// domains counts the failure domains of hosts.
+func (w *world) domains(hosts []*host) int {
+	if w.cfg.Spread != "site" {
+		return len(hosts)
+	}
+	sites := make(map[string]bool)
+	for _, h := range hosts {
+		sites[h.site] = true
+	}
+	return len(sites)
 }
 
 func names(hosts []*host) (n []v1.HostName) {
@@ -198,6 +212,32 @@ func (w *world) checkFiles(s *source) {
 	}
 }
 
+// feasible tells whether what is wanted fits at all.
+func (w *world) feasible() bool {
+	demands := make([]placement.Demand, 0, 100)
+	var hosts []placement.Host
+	for _, h := range w.hosts {
+		host := placement.Host{Name: h.name, Room: h.disk.allowed() - h.disk.kept, Open: h.disk.capacity > 0}
+		if w.cfg.Spread == "site" {
+			host.Domain = h.site
+		}
+		hosts = append(hosts, host)
+	}
+	for _, s := range w.sources {
+		for _, f := range s.files {
+			demands = append(demands, placement.Demand{Files: 1, Bytes: f.entry.Size, Largest: f.entry.Size})
+		}
+	}
+	for _, s := range w.sources { // each without its own host, all sources together
+		mine := slices.Clone(hosts)
+		mine[slices.Index(w.hosts, s.host)].Open = false
+		if v := placement.Feasible(mine, demands, s.minimum); v.Fit == placement.Unfit {
+			return false
+		}
+	}
+	return true
+}
+
 // unserved lists what is not as it should be once all is well.
 func (w *world) unserved() (bad []string) {
 	for _, s := range w.sources {
@@ -209,15 +249,25 @@ func (w *world) unserved() (bad []string) {
 			n := 0
 			sites := make(map[string]bool)
 			for _, h := range w.hosts {
-				if r := h.disk.get(s.name, path); h != s.host && r != nil && r.content == f.content && !h.draining {
+				if r := h.disk.get(s.name, path); h != s.host && r != nil && r.content == f.content {
 					n++
 					sites[h.site] = true
 				}
 			}
-			if n < s.minimum || n > s.maximum {
+			if n < s.minimum || n > s.maximum || w.cfg.Spread == "site" && len(sites) < s.minimum {
 				bad = append(bad, string(s.name)+"/"+string(path)+" has "+string(rune('0'+n))+" replicas of "+v1Size(f.entry.Size))
 			}
 		}
 	}
 	return bad
+}
+
+// busiest is how many requests a client may make a day, on average, however bad the day: 12 polls, and what they lead to.
+const busiest = 2000
+
+// checkBusy checks that nobody loops over what cannot be done.
+func (w *world) checkBusy(requests int64) {
+	if clients := int64(len(w.hosts) * len(w.sources)); requests > busiest*clients {
+		w.fail("L1: %d requests in a day of %d clients", requests, clients)
+	}
 }

@@ -29,8 +29,8 @@ type config struct {
 	Check       int // every so many steps all files are looked at
 	Batch       int // files a claim
 	BatchBytes  int64
-	Trace       int // lines kept for a violation
-	Quiet       bool
+	Trace       int    // lines kept for a violation
+	Spread      string // failure domain
 }
 
 // world is a simulated cluster.
