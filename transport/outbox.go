@@ -12,12 +12,12 @@ import (
 
 // Sizes of writing.
 const (
-	urgentBody  = 16 << 10  // a message up to here goes out whole, before all bulk
+	urgentBody  = 16 << 10 // a message up to here goes out whole, before all bulk
 	quantum     = 64 << 10 // of bulk in one write; what is urgent waits for no more
-	inlineLimit = 64 << 10  // unanswered bytes up to which a write can't block for long
-	inlineTurns = 8         // after so many writes for others a caller hands over
-	keepBuffer  = 4 << 10   // a larger buffer is given back when its connection rests
-	maxSteering = 4 << 20   // of answers that the peer does not read
+	inlineLimit = 64 << 10 // unanswered bytes up to which a write can't block for long
+	inlineTurns = 8        // after so many writes for others a caller hands over
+	keepBuffer  = 4 << 10  // a larger buffer is given back when its connection rests
+	maxSteering = 4 << 20  // of answers that the peer does not read
 )
 
 // outbox is the sending half of a connection: whatever is to be written gathers
@@ -347,9 +347,8 @@ func (o *outbox) write(turns int) bool {
 		o.tellEnded()
 		o.unanswered.Add(int64(len(b)))
 		o.writeStart.Store(time.Now().UnixNano())
-		_, err := o.c.nc.Write(b)
+		err := o.c.write(b)
 		o.writeStart.Store(0)
-		o.c.written.Add(int64(len(b)))
 		if err != nil {
 			o.c.die(fault(Unavailable, "write to %v: %w", o.c.nc.RemoteAddr(), err))
 			return true
