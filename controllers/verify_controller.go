@@ -15,6 +15,8 @@ import (
 const (
 	// verifyBatch is how many replicas are read between two reports.
 	verifyBatch = 256
+	// scrubInterval is how often every replica is looked for on disk, without reading it.
+	scrubInterval = time.Hour
 	// verifyPause is how often a location is looked through for replicas whose time has come.
 	verifyPause = 10 * time.Minute
 )
@@ -30,9 +32,11 @@ type VerifyReconciler struct {
 	Counters *Counters
 	Event    func(name v1.SourceName, warning bool, reason, message string)
 	Log      logr.Logger
+
+	scrubbed map[v1.LocationName]time.Time // touched by the one worker alone
 }
 
-// Reconcile implements reconcile.Reconciler.
+// Reconcile implements reconcile.Reconciler. It is to run with one worker.
 func (r *VerifyReconciler) Reconcile(ctx context.Context, name v1.LocationName) (reconcile.Result, error) {
 	l, done := r.Locations.UseOne(name)
 	defer done()
@@ -40,6 +44,9 @@ func (r *VerifyReconciler) Reconcile(ctx context.Context, name v1.LocationName) 
 		return reconcile.Result{}, nil
 	}
 	sources, err := l.Sources()
+	if err == nil {
+		err = r.scrub(ctx, l, sources)
+	}
 	if err != nil {
 		return reconcile.Result{}, err
 	}
@@ -55,6 +62,33 @@ func (r *VerifyReconciler) Reconcile(ctx context.Context, name v1.LocationName) 
 		}
 	}
 	return reconcile.Result{RequeueAfter: jitter(verifyPause)}, nil
+}
+
+// scrub looks whether what the index says is on the disk. Where it isn't, the coordinators are told at once, by a new inventory:
+// nobody else's drop may rely on a replica that somebody has removed by hand.
+func (r *VerifyReconciler) scrub(ctx context.Context, l *OpenLocation, sources []v1.SourceName) error {
+	if time.Since(r.scrubbed[l.Name]) < scrubInterval {
+		return nil
+	}
+	found, err := l.Rebuild(ctx, nil)
+	if err != nil {
+		return err
+	}
+	if r.scrubbed == nil {
+		r.scrubbed = map[v1.LocationName]time.Time{}
+	}
+	r.scrubbed[l.Name] = time.Now()
+	if found.Removed == 0 && found.Hashed == 0 {
+		return nil
+	}
+	r.Log.Info("Replicas on disk differ from the index", "location", l.Name, "missing", found.Removed, "changed", found.Hashed)
+	for _, source := range sources {
+		if want := sourceNamed(r.Desired, source); want != nil {
+			r.Event(source, true, "ReplicasChanged", string(l.Name)+": replicas were removed or changed on disk, not by this program")
+			r.Sessions.Get(Client{Source: source, Coordinator: want.Spec.Host}).restart()
+		}
+	}
+	return nil
 }
 
 // Verify reads those replicas of a source in a location that pick chooses, reports what is found, and tells progress (may be
