@@ -288,6 +288,7 @@ func (x *checking) put(tx *catalog.Tx, id catalog.HolderID, now int64) error {
 func (c *Coordinator) finish(from v1.HostName, req *Confirm, checks []checking) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	at := catalog.Holder{Host: from, Location: req.Location}
 	for i := range checks {
 		x := &checks[i]
 		if x.key == "" {
@@ -299,11 +300,11 @@ func (c *Coordinator) finish(from v1.HostName, req *Confirm, checks []checking) 
 		}
 		switch x.outcome {
 		case OutcomeYes:
-			c.refusals.clear(x.key, from)
+			c.refusals.clear(x.key, at)
 			c.problems.clear(x.rec.Path, from)
 			c.reliefs.arrived(x.key, from)
 		case OutcomeNo:
-			c.refusals.add(x.key, from, c.clock(), firstPause)
+			c.refusals.add(x.key, at, c.clock(), firstPause)
 		}
 	}
 }

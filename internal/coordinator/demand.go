@@ -81,7 +81,8 @@ func (v *view) mayLetGo(class *catalog.Class, id catalog.HolderID, need placemen
 	if at < 0 || !mine && !slices.Contains(class.Other, id) {
 		return false
 	}
-	elsewhere := v.spread(class.Confirmed, func(f *holderFacts) bool { return !f.gone && f.host != at })
+	// An outdated replica counts nowhere: what its host holds in another location stays when it goes.
+	elsewhere := v.spread(class.Confirmed, func(f *holderFacts) bool { return !f.gone && (!mine || f.host != at) })
 	switch {
 	case elsewhere < v.min:
 		return false

@@ -218,7 +218,8 @@ func (g *granting) try(tx *catalog.Tx, key catalog.Key, relief bool) error {
 
 // facts gathers what placement.MayDrop decides by.
 func (g *granting) facts(e *catalog.Entry, key catalog.Key, relief bool) *placement.DropFacts {
-	f := &placement.DropFacts{Host: g.view.holder(g.id).Host, Desired: g.view.min, Amnesic: g.view.amnesic, Deleted: !e.Live(),
+	own := g.view.holder(g.id)
+	f := &placement.DropFacts{Host: own.Host, Location: own.Location, Desired: g.view.min, Amnesic: g.view.amnesic, Deleted: !e.Live(),
 		Excess: g.need == placement.Tidy && !relief}
 	if g.others[key] {
 		f.Desired++ // the surplus is another's
@@ -226,16 +227,13 @@ func (g *granting) facts(e *catalog.Entry, key catalog.Key, relief bool) *placem
 	for _, r := range e.Replicas {
 		f.Holders = append(f.Holders, g.view.fact(e, r))
 	}
-	if r := e.Replica(g.id); r == nil || r.State == catalog.Granted || r.State == catalog.Leaving {
-		f.Holders = slices.DeleteFunc(f.Holders, func(h placement.Holder) bool { return h.Host == f.Host })
-	}
 	return f
 }
 
 // fact says how one replica stands.
 func (v *view) fact(e *catalog.Entry, r catalog.Replica) placement.Holder {
 	f := v.holder(r.Holder)
-	h := placement.Holder{Host: f.Host, Current: r.Seq == e.Seq, Confirmed: r.State == catalog.Confirmed, Live: f.live, Reported: f.reported,
+	h := placement.Holder{Host: f.Host, Location: f.Location, Current: r.Seq == e.Seq, Confirmed: r.State == catalog.Confirmed, Live: f.live, Reported: f.reported,
 		Granted: r.State == catalog.Granted || r.State == catalog.Leaving, Corrupt: r.State == catalog.Corrupt, Gone: f.gone}
 	if f.host >= 0 {
 		h.Domain = v.hosts[f.host].Domain

@@ -79,6 +79,7 @@ type picker struct {
 	p     *plan
 	now   time.Time
 	at    int
+	here  catalog.Holder
 	id    catalog.HolderID
 	known bool
 	room  int64
@@ -92,7 +93,8 @@ type picker struct {
 func (c *Coordinator) newPicker(h *host, l *location, req *Claim) *picker {
 	k := &picker{c: c, h: h, l: l, req: req, now: c.clock(), p: c.planned(), room: min(l.room, l.largest()), bytes: req.MaxBytes}
 	k.at = k.p.view.index[h.name]
-	k.id, k.known = c.cat.HolderID(catalog.Holder{Host: h.name, Location: req.Location})
+	k.here = catalog.Holder{Host: h.name, Location: req.Location}
+	k.id, k.known = c.cat.HolderID(k.here)
 	k.files = min(req.MaxFiles, maxClaimFiles)
 	if k.bytes == 0 {
 		k.bytes = req.Room
@@ -126,9 +128,9 @@ func (k *picker) most() int64 {
 	return min(k.room, k.bytes)
 }
 
-// free tells whether the host may be given the file: it has no claim on it and did not fail at it just now.
+// free tells whether the location may be given the file: its host has no claim on it, and it did not fail at it just now.
 func (k *picker) free(key catalog.Key) bool {
-	return k.c.claims.of(key, k.h.name) == nil && !k.c.refusals.refused(key, k.h.name, k.now)
+	return k.c.claims.of(key, k.h.name) == nil && !k.c.refusals.refused(key, k.here, k.now)
 }
 
 // why a file is given.
@@ -372,7 +374,7 @@ func (c *Coordinator) release(from v1.HostName, req *Release, keys []catalog.Key
 	if _, _, err := c.meet(from, req.Source, req.Location); err != nil {
 		return nil, err
 	}
-	now := c.clock()
+	now, at := c.clock(), catalog.Holder{Host: from, Location: req.Location}
 	for i, f := range req.Files {
 		if keys[i] == "" {
 			continue
@@ -384,15 +386,15 @@ func (c *Coordinator) release(from v1.HostName, req *Release, keys []catalog.Key
 		switch f.Reason {
 		case ReasonVanished:
 			look = append(look, f.Path)
-			c.refusals.add(keys[i], from, now, time.Minute)
+			c.refusals.add(keys[i], at, now, time.Minute)
 		case ReasonChanged:
 			look = append(look, f.Path)
-			c.refusals.add(keys[i], from, now, soon)
+			c.refusals.add(keys[i], at, now, soon)
 		case ReasonFailed:
-			c.refusals.fail(keys[i], from, now)
+			c.refusals.fail(keys[i], at, now)
 			c.problems.add(v1.Problem{Path: quote(f.Path), Reason: "CopyFailed", Message: clip(f.Message), Host: from})
 		case ReasonNoRoom:
-			c.refusals.add(keys[i], from, now, time.Minute)
+			c.refusals.add(keys[i], at, now, time.Minute)
 		}
 	}
 	return look, nil

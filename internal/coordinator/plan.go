@@ -176,7 +176,7 @@ func (c *Coordinator) rocks(p *plan, classes []placement.Class) (rocks []placeme
 	for _, f := range found {
 		holders := slices.Clone(p.groups[f.group].hosts)
 		for h := range p.view.hosts {
-			if c.refusals.refused(f.Key, p.view.hosts[h].Name, p.view.now) && !slices.Contains(holders, h) {
+			if c.barred(p.view.hosts[h].Name, f.Member, p.view.now) && !slices.Contains(holders, h) {
 				holders = append(holders, h)
 			}
 		}

@@ -10,15 +10,15 @@ import (
 	"clusterbackup/internal/catalog"
 )
 
-// refusals remember which host could not copy which file, so that it is not given to it again at once and the others come
-// to their turn. They are in memory, and bounded.
+// refusals remember which location could not copy which file, so that it is not given to it again at once and the others,
+// its host's own among them, come to their turn. They are in memory, and bounded.
 type refusals struct {
 	until map[refusalKey]refusal
 }
 
 type refusalKey struct {
-	key  catalog.Key
-	host v1.HostName
+	key catalog.Key
+	at  catalog.Holder
 }
 
 type refusal struct {
@@ -32,13 +32,13 @@ const (
 	longPause   = time.Hour
 )
 
-func (r *refusals) refused(key catalog.Key, host v1.HostName, now time.Time) bool {
-	x, ok := r.until[refusalKey{key, host}]
+func (r *refusals) refused(key catalog.Key, at catalog.Holder, now time.Time) bool {
+	x, ok := r.until[refusalKey{key, at}]
 	return ok && now.Before(x.until)
 }
 
-// add keeps the file from the host for a time.
-func (r *refusals) add(key catalog.Key, host v1.HostName, now time.Time, pause time.Duration) {
+// add keeps the file from the location for a time.
+func (r *refusals) add(key catalog.Key, at catalog.Holder, now time.Time, pause time.Duration) {
 	if r.until == nil {
 		r.until = make(map[refusalKey]refusal)
 	}
@@ -46,20 +46,20 @@ func (r *refusals) add(key catalog.Key, host v1.HostName, now time.Time, pause t
 		r.expire(now)
 	}
 	if len(r.until) < maxRefusals {
-		r.until[refusalKey{key, host}] = refusal{until: now.Add(pause), pause: pause}
+		r.until[refusalKey{key, at}] = refusal{until: now.Add(pause), pause: pause}
 	}
 }
 
 // fail is add with a pause that doubles each time.
-func (r *refusals) fail(key catalog.Key, host v1.HostName, now time.Time) {
+func (r *refusals) fail(key catalog.Key, at catalog.Holder, now time.Time) {
 	pause := firstPause
-	if x, ok := r.until[refusalKey{key, host}]; ok {
+	if x, ok := r.until[refusalKey{key, at}]; ok {
 		pause = min(max(2*x.pause, firstPause), longPause)
 	}
-	r.add(key, host, now, pause)
+	r.add(key, at, now, pause)
 }
 
-func (r *refusals) clear(key catalog.Key, host v1.HostName) { delete(r.until, refusalKey{key, host}) }
+func (r *refusals) clear(key catalog.Key, at catalog.Holder) { delete(r.until, refusalKey{key, at}) }
 
 // expire forgets those that are over for so long that the next failure is a new matter.
 func (r *refusals) expire(now time.Time) (ended bool) {
@@ -70,6 +70,25 @@ func (r *refusals) expire(now time.Time) (ended bool) {
 		}
 	}
 	return ended
+}
+
+// barred tells whether a host is not to be meant for a file: a location of it just failed at it, and no other could take it.
+// The caller holds c.mu.
+func (c *Coordinator) barred(name v1.HostName, m catalog.Member, now time.Time) (failed bool) {
+	h := c.hosts[name]
+	if h == nil || len(c.refusals.until) == 0 {
+		return false
+	}
+	info, _ := c.info(name)
+	for at, l := range h.locations {
+		switch {
+		case c.refusals.refused(m.Key, catalog.Holder{Host: name, Location: at}, now):
+			failed = true
+		case l.open(info) && l.largest() >= m.Size:
+			return false
+		}
+	}
+	return failed
 }
 
 // problems are what people should know of single files: the first hundred, and how many there are.

@@ -216,11 +216,20 @@ func (w *world) file(path string) v1.File {
 	return file
 }
 
-// peer is one host with one location.
+// second gives a host another location; it works by itself, as peer name.
+func (w *world) second(host, name v1.HostName) *peer {
+	first := w.peers[host]
+	p := &peer{w: w, name: host, loc: v1.LocationName(name + "-disk"), disk: make(map[v1.RelPath]Record), kept: make(map[v1.RelPath][]Record), session: first.session, beside: first}
+	first.beside, w.peers[name] = p, p
+	return p
+}
+
+// peer is one location of a host, its only one as a rule.
 type peer struct {
 	w        *world
 	name     v1.HostName
 	loc      v1.LocationName
+	beside   *peer // the host's other location
 	capacity int64
 	disk     map[v1.RelPath]Record
 	// kept are earlier versions, until what replaced them is confirmed.
@@ -280,17 +289,28 @@ func (p *peer) highest() (g v1.Generation) {
 }
 
 func (p *peer) hello() *HelloAnswer {
-	a, err := p.w.c.Hello(context.Background(), p.name, &Hello{Source: "photos", Session: p.session, Highest: p.highest(), Locations: []LocationInfo{p.info()}, Holds: len(p.disk) > 0})
+	req := &Hello{Source: "photos", Session: p.session, Highest: p.highest(), Locations: []LocationInfo{p.info()}, Holds: len(p.disk) > 0}
+	if q := p.beside; q != nil {
+		req.Locations = append(req.Locations, q.info())
+		req.Holds = req.Holds || len(q.disk) > 0
+	}
+	a, err := p.w.c.Hello(context.Background(), p.name, req)
 	if err != nil {
 		p.w.f.Fatalf("%s: hello: %v", p.name, err)
 	}
 	p.life = a.Life
 	p.turn = max(p.turn, a.Turn)
+	if p.beside != nil {
+		p.beside.life, p.beside.turn = p.life, p.turn
+	}
 	return a
 }
 
 func (p *peer) nextTurn() uint64 {
 	p.turn++
+	if p.beside != nil {
+		p.beside.turn = p.turn
+	}
 	return p.turn
 }
 
