@@ -19,6 +19,7 @@ import (
 type conn struct {
 	o     *options
 	nc    net.Conn
+	cork  *cork // below nc, if this side made the TLS
 	out   outbox
 	peer  Peer
 	side  side
@@ -76,6 +77,7 @@ type side interface {
 func (c *conn) init(nc net.Conn, o *options, s side, takes wire.Type) {
 	c.o, c.nc, c.side, c.takes = o, nc, s, takes
 	c.peer = peerOf(nc)
+	c.cork = corkOf(nc)
 	c.ins = map[uint64]*incoming{}
 	c.window = int64(o.window)
 	c.balance = c.window
@@ -87,6 +89,20 @@ func (c *conn) init(nc net.Conn, o *options, s side, takes wire.Type) {
 
 // packs reports whether bodies are to be compressed.
 func (c *conn) packs() bool { return c.o.compress && c.peerZstd.Load() }
+
+// write writes b whole.
+func (c *conn) write(b []byte) (err error) {
+	if c.cork != nil && len(b) > oneRecord {
+		_, err = c.cork.through(c.nc, b)
+	} else {
+		_, err = c.nc.Write(b)
+	}
+	c.written.Add(int64(len(b)))
+	return err
+}
+
+// oneRecord is what TLS writes in one go anyway.
+const oneRecord = 16 << 10
 
 // start sends the preface; run has to follow.
 func (c *conn) start() {
@@ -156,6 +172,9 @@ func (c *conn) die(err error) {
 	c.mu.Unlock()
 	c.stopChecks()
 	c.out.close()
+	if c.cork != nil && c.out.writeStart.Load() != 0 {
+		c.cork.Conn.Close() // else TLS would wait to say goodbye
+	}
 	c.nc.Close()
 	c.side.died(err)
 }

@@ -93,7 +93,11 @@ func (c *conn) pong(id uint64) {
 
 // tune sets what sockets are best set to.
 func tune(nc net.Conn) {
-	if t, ok := nc.(interface{ NetConn() net.Conn }); ok {
+	for {
+		t, ok := nc.(interface{ NetConn() net.Conn })
+		if !ok {
+			break
+		}
 		nc = t.NetConn()
 	}
 	if t, ok := nc.(*net.TCPConn); ok {

@@ -264,7 +264,7 @@ func (l *link) dial() (net.Conn, error) {
 		cfg = cfg.Clone()
 		cfg.ServerName, _, _ = net.SplitHostPort(addr)
 	}
-	t := tls.Client(nc, cfg)
+	t := tls.Client(&cork{Conn: nc}, cfg)
 	return t, ready(ctx, t)
 }
 

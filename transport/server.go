@@ -209,7 +209,7 @@ func (s *Server) serve(nc net.Conn) error {
 func (s *Server) handshake(nc net.Conn) (net.Conn, error) {
 	t, ok := nc.(*tls.Conn)
 	if _, other := nc.(tlsConn); !ok && !other && s.o.tls != nil {
-		t = tls.Server(nc, s.o.tls)
+		t = tls.Server(&cork{Conn: nc}, s.o.tls)
 		nc, ok = t, true
 	}
 	if !ok {

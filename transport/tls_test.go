@@ -184,3 +184,49 @@ func TestConnectionsFromOutside(t *testing.T) {
 		}
 	}
 }
+
+// TestClosingDoesNotWait closes a TLS connection whose peer has stopped reading in
+// the middle of a large message.
+func TestClosingDoesNotWait(t *testing.T) {
+	a := newAuthority(t)
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	shaken := make(chan net.Conn, 1)
+	go func() {
+		nc, err := l.Accept()
+		if err != nil {
+			return
+		}
+		nc.(*net.TCPConn).SetReadBuffer(4 << 10)
+		s := tls.Server(nc, &tls.Config{Certificates: []tls.Certificate{a.issue("db")}, NextProtos: []string{ALPN}})
+		s.Handshake()
+		s.Write(politePreface.Append(nil))
+		shaken <- s // and reads nothing more
+	}()
+	c := Dial(l.Addr().String(), a.client("mini"))
+	sent := make(chan bool)
+	go func() { sent <- c.Datagram(make([]byte, 60<<20)).Send() }()
+	defer (<-shaken).Close()
+	var cc *clientConn
+	waitFor(t, "a write that is stuck", func() bool {
+		c.links[0].mu.Lock()
+		cc = c.links[0].cc
+		c.links[0].mu.Unlock()
+		at := int64(0)
+		if cc != nil {
+			at = cc.out.writeStart.Load()
+		}
+		return at != 0 && time.Since(time.Unix(0, at)) > 100*time.Millisecond
+	})
+	begun := time.Now()
+	c.Close()
+	if took := time.Since(begun); took > 2*time.Second {
+		t.Fatal("closing took", took)
+	}
+	if <-sent {
+		t.Fatal("sent to nobody")
+	}
+}
