@@ -5,7 +5,6 @@ VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unkn
 COMMIT ?= $(shell git rev-parse --short HEAD 2>/dev/null || echo unknown)
 PREFIX ?= /usr/local
 LDFLAGS := -s -w -X clusterbackup/internal/version.version=$(VERSION) -X clusterbackup/internal/version.commit=$(COMMIT)
-TOOLS := -modfile=hack/tools/go.mod
 PLATFORMS := linux/amd64 linux/arm64 linux/arm linux/riscv64 darwin/amd64 darwin/arm64 \
 	freebsd/amd64 openbsd/amd64 netbsd/amd64 illumos/amd64 dragonfly/amd64
 
@@ -53,19 +52,23 @@ test-race: setup ## Run the tests of the concurrent packages under the race dete
 	CGO_ENABLED=1 $(GO) test -race -timeout 20m ./reconcile/... ./transport/... ./controllers/... ./internal/...
 
 .PHONY: verify
-verify: setup ## What CI runs: generated code, formatting, vet, lint, arrows, configuration, cross builds, tests.
+verify: setup tools ## What CI runs: generated code, formatting, vet, lint, arrows, configuration, cross builds, tests.
 	hack/verify.sh
 	$(MAKE) cross
 	$(MAKE) test
 
 .PHONY: generate
-generate: ## Regenerate deepcopy code and the CRD schema.
-	$(GO) tool $(TOOLS) controller-gen object paths=./api/v1
-	$(GO) tool $(TOOLS) controller-gen crd paths=./api/v1 output:crd:dir=config/crd
+generate: tools ## Regenerate deepcopy code and the CRD schema.
+	bin/tools/controller-gen object paths=./api/v1
+	bin/tools/controller-gen crd paths=./api/v1 output:crd:dir=config/crd
 
 .PHONY: lint
-lint: ## Run golangci-lint.
-	$(GO) tool $(TOOLS) golangci-lint run ./...
+lint: tools ## Run golangci-lint.
+	bin/tools/golangci-lint run ./...
+
+.PHONY: tools
+tools: ## Build the pinned tools into bin/tools.
+	@mkdir -p bin/tools && $(GO) build -C hack/tools -o $(CURDIR)/bin/tools/ tool
 
 .PHONY: cross
 cross: ## Build for every platform, without cgo.

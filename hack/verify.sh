@@ -3,7 +3,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 go=${GO:-go}
-tools=-modfile=hack/tools/go.mod
+tools=bin/tools # made by `make tools`
 step() { printf 'verify: %s\n' "$*"; }
 
 step "formatting"
@@ -13,8 +13,8 @@ unformatted=$(git ls-files -z '*.go' | xargs -0 gofmt -l)
 step "generated code is up to date"
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-$go tool $tools controller-gen object:headerFile=/dev/null paths=./api/v1 output:object:dir="$work/api"
-$go tool $tools controller-gen crd paths=./api/v1 output:crd:dir="$work/crd"
+$tools/controller-gen object paths=./api/v1 output:object:dir="$work/api"
+$tools/controller-gen crd paths=./api/v1 output:crd:dir="$work/crd"
 diff -u api/v1/zz_generated.deepcopy.go "$work/api/zz_generated.deepcopy.go" || { echo "run: make generate"; exit 1; }
 for f in "$work"/crd/*.yaml; do
   diff -u "config/crd/$(basename "$f")" "$f" || { echo "run: make generate"; exit 1; }
@@ -28,7 +28,7 @@ step "vet"
 $go vet ./...
 
 step "lint"
-$go tool $tools golangci-lint run ./...
+$tools/golangci-lint run ./...
 
 step "nothing of this machine in the repository"
 if git grep -nIE '/(root|home/[a-z]+)/[A-Za-z.]' -- ':!hack/verify.sh' ':!docs' ':!*_test.go'; then
