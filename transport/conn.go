@@ -124,7 +124,7 @@ func (c *conn) run() error {
 	err := c.receive()
 	if errors.Is(err, wire.ErrProtocol) {
 		err = fault(Unavailable, "connection to %v: %w", c.nc.RemoteAddr(), err)
-	} else if err != nil {
+	} else {
 		err = lost(c.nc.RemoteAddr(), err)
 	}
 	c.die(err)

@@ -113,8 +113,6 @@ type readerSource struct{ r io.Reader }
 
 func (readerSource) codec() uint16 { return codecBytes }
 
-func (src readerSource) again() bool { return false }
-
 func (src readerSource) send(s *streamWriter) error {
 	b := make([]byte, 32<<10)
 	for {

@@ -103,13 +103,3 @@ func (g *network) send(node, to int, limit int64) int64 {
 	}
 	return sent
 }
-
-// reachable marks the nodes that can still be reached from a node.
-func (g *network) reachable(from int) []bool {
-	g.rank(from, -1)
-	seen := make([]bool, len(g.level))
-	for i, l := range g.level {
-		seen[i] = l >= 0
-	}
-	return seen
-}

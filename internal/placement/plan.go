@@ -29,7 +29,6 @@ type Plan struct {
 	net    *network
 	supply []int     // class → edge from the source node, -1 not planned
 	share  [][]int32 // class → host → edge that carries its share, -1 none
-	cap    [][]int32 // class → domain → edge that bounds what the domain takes
 	room   []int     // host → edge to the sink
 	need   int64     // bytes of copies wanted
 	short  int64     // bytes of copies that have no place

@@ -29,11 +29,7 @@ type client struct {
 	dropper *proc
 	drops   bell
 	fetch   bell
-	next    time.Time
 }
-
-// batchesAtOnce is how many batches of one source a host copies side by side.
-const batchesAtOnce = 2
 
 func newClient(h *host, s *source) *client {
 	c := &client{h: h, to: s, pending: make(map[v1.RelPath]bool)}

@@ -53,14 +53,14 @@ type world struct {
 
 // stats are counted over a run.
 type stats struct {
-	copies, copied  int64 // files, bytes
-	drops, dropped  int64
-	grants, refused int64
-	confirms        int64
-	requests, lost  int64
-	faults          int64
-	checks          int64
-	lastMove        time.Duration // when a copy or drop happened last
+	copies, copied int64 // files, bytes
+	drops, dropped int64
+	grants         int64
+	confirms       int64
+	requests, lost int64
+	faults         int64
+	checks         int64
+	lastMove       time.Duration // when a copy or drop happened last
 }
 
 func newWorld(cfg config, dir string) *world {
