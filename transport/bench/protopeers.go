@@ -5,7 +5,6 @@ import (
 	"crypto/tls"
 	"fmt"
 	"net"
-	"sync"
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
@@ -209,19 +208,19 @@ func (natsPeer) dial(addr string, cfg *tls.Config, _ int) (c client, err error) 
 		opts = append(opts, nats.Secure(cfg))
 	}
 	var nc *nats.Conn
-	for range 100 { // the broker opens its own listener
+	for range 100 { // the broker opens its own listener, and then finds its responders
 		if nc, err = nats.Connect("nats://"+addr, opts...); err == nil {
-			break
+			if _, err = nc.Request("echo", []byte("x"), time.Second); err == nil {
+				return &natsClient{nc: nc}, nil
+			}
+			nc.Close()
 		}
 		time.Sleep(20 * time.Millisecond)
 	}
-	return &natsClient{nc: nc}, err
+	return nil, err
 }
 
-type natsClient struct {
-	nc   *nats.Conn
-	once sync.Once
-}
+type natsClient struct{ nc *nats.Conn }
 
 func (c *natsClient) echo(_ int, p []byte) error {
 	m, err := c.nc.Request("echo", p, 10*time.Second)
@@ -247,4 +246,4 @@ func (c *natsClient) report(_ int, rs records) error {
 	return sameLength(int(out.Value), len(rs))
 }
 
-func (c *natsClient) close() { c.once.Do(c.nc.Close) }
+func (c *natsClient) close() { c.nc.Close() }
