@@ -47,7 +47,8 @@ type Verdict struct {
 // in turn; each file goes to the host in whose portion it begins. A portion of a domain is no longer than the row, so the
 // copies of one file begin in different domains (this is McNaughton's wrap-around rule, "Scheduling with deadlines and loss
 // functions", 1959), and each host gets at most one file more than its portion for each demand. So if the flow also fits
-// with the largest file of each demand kept free on every host, whole files fit.
+// with the largest file of each demand kept free on every host, whole files fit. Files that are demanded one by one are laid
+// into hosts first, and the flow gets what room that leaves.
 func Feasible(hosts []Host, demands []Demand, copies int) Verdict {
 	demands = slices.DeleteFunc(slices.Clone(demands), func(d Demand) bool { return d.Files <= 0 })
 	if copies < 1 || len(demands) == 0 {
@@ -66,10 +67,38 @@ func Feasible(hosts []Host, demands []Demand, copies int) Verdict {
 	if uniform(demands) {
 		return Verdict{}
 	}
-	if short, _ := flowShort(hosts, demands, copies, true); short > 0 {
+	if short := wholeShort(hosts, demands, copies); short > 0 {
 		return Verdict{Fit: MayFit, Message: fmt.Sprintf("fits by bytes, but with little to spare for whole files; %s more would be safe", Size(short))}
 	}
 	return Verdict{}
+}
+
+// wholeShort is how many bytes a placement of whole files may lack, as far as it is known.
+func wholeShort(hosts []Host, demands []Demand, copies int) (short int64) {
+	k := newPacking(slices.Clone(hosts))
+	k.steps = rockSteps
+	k.goal = slices.Clone(k.room) // evenly, so that smaller files find different hosts too
+	var rest []Demand
+	bars := make([][]int, len(demands))
+	for i, d := range demands {
+		if d.Files > 1 {
+			rest = append(rest, d)
+			continue
+		}
+		for range copies {
+			if !k.place(k.add(i, d.Bytes, &bars[i], -1), rockDepth) {
+				short += d.Bytes
+			}
+		}
+	}
+	if len(rest) == 0 {
+		return short
+	}
+	for h := range k.hosts {
+		k.hosts[h].Room = k.room[h]
+	}
+	more, _ := flowShort(k.hosts, rest, copies, true)
+	return short + more
 }
 
 // fewDomains finds files that are too large for enough domains.

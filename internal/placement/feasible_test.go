@@ -31,6 +31,8 @@ func TestFeasibleMessages(t *testing.T) {
 		{"one size, rooms that waste", open(109, 100, 91), []Demand{{15, 150, 10}}, 2, Unfit, "copies of 10 find no room"},
 		{"mixed and nearly full", open(100, 100, 100), []Demand{{2, 12, 10}, {20, 130, 10}}, 2, MayFit, "little to spare"},
 		{"mixed and loose", open(100, 100, 100), []Demand{{2, 12, 10}, {20, 80, 10}}, 2, Fits, ""},
+		{"a few large ones among small ones", open(1000, 1000, 1000), []Demand{{1, 400, 400}, {1, 300, 300}, {1, 200, 200}, {100, 300, 5}}, 2, Fits, ""},
+		{"large ones that don't divide", open(500, 500, 500), []Demand{{1, 300, 300}, {1, 290, 290}}, 2, MayFit, "little to spare"},
 		{"nothing to place", open(), nil, 2, Fits, ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {

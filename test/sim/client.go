@@ -95,7 +95,7 @@ func (c *client) round(p *proc) (wait time.Duration, err error) {
 	} else {
 		c.wanted = 0
 	}
-	if c.hello.Retire || c.hello.Surplus || c.h.disk.over() > 0 || c.h.draining || c.h.starving(c.to) > 0 {
+	if c.hello.Retire || c.hello.Surplus || c.h.disk.over() > 0 || c.h.draining || c.h.starving() > 0 {
 		c.drops.ring(&c.h.w.clock)
 	}
 	if copied > 0 {
@@ -433,8 +433,8 @@ func (c *client) wish() (int64, string) {
 		return max(held, 1), coordinator.ReasonDraining
 	case c.h.disk.over() > 0:
 		return c.h.disk.over(), coordinator.ReasonOverCapacity
-	case c.h.starving(c.to) > 0:
-		return c.h.starving(c.to), coordinator.ReasonStarving
+	case c.h.starving() > 0:
+		return c.h.starving(), coordinator.ReasonStarving
 	case c.hello.Surplus:
 		return 0, coordinator.ReasonSurplus
 	}

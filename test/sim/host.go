@@ -78,12 +78,10 @@ func (h *host) keep(p *proc) {
 	}
 }
 
-// starving is how many bytes of room sources other than this one lack here.
-func (h *host) starving(but *source) (bytes int64) {
+// starving is how many bytes of room sources lack here. One that fills the room with more replicas than it must counts too.
+func (h *host) starving() (bytes int64) {
 	for _, c := range h.clients {
-		if c.to != but {
-			bytes += c.wanted
-		}
+		bytes += c.wanted
 	}
 	return bytes
 }

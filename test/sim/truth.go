@@ -207,10 +207,11 @@ func (w *world) checkFiles(s *source) {
 	}
 }
 
-// feasible tells whether what is wanted fits at all.
+// feasible tells whether what is wanted fits, and leaves every host room to replace its largest file.
 func (w *world) feasible() bool {
 	demands := make([]placement.Demand, 0, 100)
 	var hosts []placement.Host
+	var largest int64
 	for _, h := range w.hosts {
 		host := placement.Host{Name: h.name, Room: h.disk.allowed() - h.disk.kept, Open: h.disk.capacity > 0}
 		if w.cfg.Spread == "site" {
@@ -221,7 +222,11 @@ func (w *world) feasible() bool {
 	for _, s := range w.sources {
 		for _, f := range s.files {
 			demands = append(demands, placement.Demand{Files: 1, Bytes: f.entry.Size, Largest: f.entry.Size})
+			largest = max(largest, f.entry.Size)
 		}
+	}
+	for i := range hosts {
+		hosts[i].Room -= largest
 	}
 	for _, s := range w.sources { // each without its own host, all sources together
 		mine := slices.Clone(hosts)
