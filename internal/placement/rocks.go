@@ -127,7 +127,7 @@ func (p *Plan) attract(r, host int) (id int) {
 }
 
 // Wanted is how much more room a host would need to take its part of the files that have no place: the smallest of the
-// rocks, or its part of the sand. 0: none.
+// rocks for which few hosts lack less, or its part of the sand. 0: none.
 func (p *Plan) Wanted(host int) int64 {
 	if !p.hosts[host].Open || p.short <= 0 {
 		return 0
@@ -141,11 +141,28 @@ func (p *Plan) Wanted(host int) int64 {
 		if most := p.hosts[host].Capacity; !p.pack.homeless(r) || barred(p.of, p.rocks[r].Holders, host) || most > 0 && size > most {
 			continue
 		}
+		if p.closer(r, host) >= wantedAt {
+			continue
+		}
 		if more := size - p.idle(host); more > 0 && (wanted == 0 || more < wanted) {
 			wanted = more
 		}
 	}
 	return wanted
+}
+
+// wantedAt is at how many hosts at once room is wanted for one rock.
+const wantedAt = 3
+
+// closer counts the hosts that lack less room for a rock.
+func (p *Plan) closer(r, host int) (n int) {
+	for h := range p.hosts {
+		mine, other := p.idle(host), p.idle(h)
+		if h != host && p.hosts[h].Open && (other > mine || other == mine && h < host) && !barred(p.of, p.rocks[r].Holders, h) {
+			n++
+		}
+	}
+	return n
 }
 
 // sandWanted is a host's part of the sand that has no place, shared evenly among those that may take it; at least one file.

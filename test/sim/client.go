@@ -16,19 +16,20 @@ import (
 // client is a host as a client of one source's coordinator: two processes, one that copies and one that lets go, which
 // take turns to talk about what is held here (lock).
 type client struct {
-	h       *host
-	to      *source
-	lock    mutex
-	life    uint64
-	turn    uint64
-	hello   coordinator.HelloAnswer
-	wanted  int64 // bytes of room that the source would fill here
-	pending map[v1.RelPath]bool
-	copier  *proc
-	copies  []*proc
-	dropper *proc
-	drops   bell
-	fetch   bell
+	h        *host
+	to       *source
+	lock     mutex
+	life     uint64
+	turn     uint64
+	hello    coordinator.HelloAnswer
+	wanted   int64 // bytes of room that the source would fill here
+	pending  map[v1.RelPath]bool
+	accepted int64 // bytes that its coordinator has copied elsewhere for others
+	copier   *proc
+	copies   []*proc
+	dropper  *proc
+	drops    bell
+	fetch    bell
 }
 
 func newClient(h *host, s *source) *client {
@@ -399,14 +400,20 @@ func (c *client) letGo(p *proc) (again time.Duration, err error) {
 	if reason == "" {
 		return 0, nil
 	}
-	if bytes > 0 {
-		request := &coordinator.Relieve{Source: c.to.name, Location: c.h.location, Bytes: bytes, Reason: reason}
+	c.accepted = 0
+	relieve := bytes
+	if reason == coordinator.ReasonStarving {
+		relieve = c.h.toRelieve(c.to)
+	}
+	if relieve > 0 {
+		request := &coordinator.Relieve{Source: c.to.name, Location: c.h.location, Bytes: relieve, Reason: reason}
 		answer, err := ask(p, c, func(ctx context.Context, co *coordinator.Coordinator) (*coordinator.RelieveAnswer, error) {
 			return co.Relieve(ctx, c.h.name, request)
 		})
 		if err != nil {
 			return 0, err
 		}
+		c.accepted = answer.Accepted
 		again = max(answer.RetryAfter, time.Second)
 	}
 	for {

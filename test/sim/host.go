@@ -85,3 +85,17 @@ func (h *host) starving() (bytes int64) {
 	}
 	return bytes
 }
+
+// toRelieve is how many bytes of a source are wanted elsewhere so that others find room here: what they lack, less what
+// other sources have taken on already.
+func (h *host) toRelieve(s *source) int64 {
+	bytes := h.starving()
+	for _, c := range h.clients {
+		if c.to == s {
+			bytes -= c.wanted // its own coordinator sees to that
+		} else {
+			bytes -= c.accepted
+		}
+	}
+	return max(bytes, 0)
+}
