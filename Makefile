@@ -90,7 +90,7 @@ bench: setup build ## First backup, scan, idle: ratios against rsync and find in
 
 .PHONY: bench-transport
 bench-transport: ## transport against raw TCP, net/rpc, gRPC, drpc, NATS, yamux.
-	cd transport/bench && $(GO) run .
+	cd transport/bench && $(GO) run . -goals -frozen
 
 .PHONY: bench-placement
 bench-placement: ## Placement figures from the simulator, in virtual time.

@@ -61,10 +61,13 @@ func (c *Coordinator) settled() bool {
 	return len(c.waitingFor()) == 0
 }
 
+// assembly is how long the start may take on busy hosts.
+const assembly = 10 * time.Second
+
 // assembled is false for a while after the start, until every host that lends space has said hello: those who come first would
-// take what fits nowhere but with those who come later. It waits no longer than a poll interval.
+// take what fits nowhere but with those who come later. It waits no longer than a poll interval, or what a busy host may take.
 func (c *Coordinator) assembled() bool {
-	if c.clock().Sub(c.started) > c.pollInterval() {
+	if c.clock().Sub(c.started) > max(c.pollInterval(), assembly) {
 		return true
 	}
 	return len(c.unheard()) == 0
