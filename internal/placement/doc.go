@@ -5,9 +5,9 @@
 // ([Class]: how many files and bytes share one set of holders) and, where whole files matter, the few largest one by
 // one ([File]). From these it gets
 //
-//   - a [Plan]: how many bytes of which class each host may take so that the rest still finds its place, and in which
-//     order (critical first, then rarest);
-//   - a [Picker]: which files one claim gets;
+//   - a [Plan]: which large files go where ([Plan.Rocks]), how many bytes of which class each host may take so that the
+//     rest still finds its place ([Plan.Take]), in which order (critical first, then rarest: [Plan.Order]), and how much
+//     room is missing where ([Plan.Wanted]);
 //   - moves ([Displace], [Relieve]): the smallest set of replicas to copy elsewhere first, when there is room in total
 //     but not where it is needed, or when a host wants to be rid of bytes;
 //   - [ShouldDrop]: which holder of a file with too many replicas lets go;

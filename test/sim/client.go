@@ -114,7 +114,11 @@ func (c *client) sayHello(p *proc) error {
 		Locations: []coordinator.LocationInfo{{Name: c.h.location, UID: string(c.h.location), Capacity: d.allowed(), Used: d.used() + d.reserved, Free: d.free(), Draining: c.h.draining}},
 	}
 	answer, err := ask(p, c, func(ctx context.Context, co *coordinator.Coordinator) (*coordinator.HelloAnswer, error) {
-		return co.Hello(ctx, c.h.name, hello)
+		answer, err := co.Hello(ctx, c.h.name, hello)
+		if err == nil && !answer.NeedInventory && hello.Session == c.h.session {
+			c.to.reported[c.h] = true
+		}
+		return answer, err
 	})
 	if err != nil {
 		return err

@@ -15,13 +15,14 @@ import (
 	"time"
 
 	v1 "clusterbackup/api/v1"
+	"clusterbackup/internal/coordinator"
 )
 
 var (
 	seedFlag  = flag.Uint64("seed", 0, "seed of the one simulation to run; 0: several, by their numbers")
 	hostsFlag = flag.Int("hosts", 0, "hosts of each simulation; 0: 3 to 8, by the seed")
 	traceFlag = flag.String("trace", "", "file that the latest run's whole trace is written to")
-	yearsFlag = flag.Float64("years", 0, "host-years in all; 0: 200")
+	yearsFlag = flag.Float64("years", 0, "host-years in all; 0: 20")
 )
 
 const (
@@ -49,7 +50,7 @@ func (t *total) add(s stats) {
 func TestSim(t *testing.T) {
 	want := *yearsFlag
 	if want == 0 {
-		want = 200
+		want = 20
 	}
 	seed := max(*seedFlag, 1)
 	var sum total
@@ -88,6 +89,73 @@ func TestSim(t *testing.T) {
 	if *seedFlag == 0 && (sum.drops == 0 || sum.faults == 0 || sum.lost == 0) {
 		t.Error("nothing was put to the test")
 	}
+}
+
+// TestChecksCanFail breaks the invariants by hand and sees that the checks say so.
+func TestChecksCanFail(t *testing.T) {
+	calm := func(t *testing.T) (*world, *source, v1.RelPath, []*host) {
+		w := faultyWorld(t, 6, 5)
+		t.Cleanup(w.stop)
+		for _, h := range w.hosts {
+			h.start()
+		}
+		w.clock.run(2 * day)
+		s := w.sources[0]
+		path := s.names[0]
+		var holders []*host
+		for _, h := range w.hosts {
+			if h.disk.get(s.name, path) != nil {
+				holders = append(holders, h)
+			}
+		}
+		if len(w.problems) > 0 || len(holders) < s.minimum {
+			t.Fatalf("not calm: %v, %d holders of %s", w.problems, len(holders), path)
+		}
+		return w, s, path, holders
+	}
+	t.Run("a replica that counts and is not there", func(t *testing.T) {
+		w, s, path, holders := calm(t)
+		holders[0].disk.remove(s.name, path)
+		w.checkFiles(s)
+		if len(w.problems) == 0 {
+			t.Error("not noticed")
+		}
+	})
+	t.Run("a grant that relies on too few", func(t *testing.T) {
+		w, s, path, holders := calm(t)
+		for _, h := range holders[:len(holders)-s.minimum+1] {
+			for _, c := range h.clients {
+				if c.to == s {
+					w.truth.granted(c, &call{}, []coordinator.Grant{{ID: 1, Path: path}})
+				}
+			}
+		}
+		if len(w.problems) == 0 {
+			t.Error("not noticed")
+		}
+	})
+	t.Run("a deletion without a grant", func(t *testing.T) {
+		w, s, path, holders := calm(t)
+		for _, c := range holders[0].clients {
+			if c.to == s {
+				w.truth.dropped(c, coordinator.Grant{ID: 7, Path: path})
+			}
+		}
+		if len(w.problems) == 0 {
+			t.Error("not noticed")
+		}
+	})
+	t.Run("a file taken for deleted", func(t *testing.T) {
+		w, s, path, holders := calm(t)
+		for _, c := range holders[0].clients {
+			if c.to == s {
+				w.truth.checkRetired(c, path)
+			}
+		}
+		if len(w.problems) == 0 {
+			t.Error("not noticed")
+		}
+	})
 }
 
 // simulate runs one world through faults, then without, and returns what is wrong with a trace.
@@ -187,10 +255,11 @@ func faultyWorld(t *testing.T, seed uint64, hosts int) *world {
 	return w
 }
 
+// sayFile notes who holds a file and what its coordinator thinks.
 func (w *world) sayFile(name string) {
 	for _, s := range w.sources {
 		if path, ok := strings.CutPrefix(name, string(s.name)+"/"); ok {
-			f, err := s.coord.File(t0, v1.RelPath(path))
+			f, err := s.coord.File(context.Background(), v1.RelPath(path))
 			w.say("%s: %v %v %+v", name, err, f.Status.Service, f.Status.Replicas)
 			for _, h := range w.hosts {
 				if r := h.disk.get(s.name, v1.RelPath(path)); r != nil {
@@ -200,5 +269,3 @@ func (w *world) sayFile(name string) {
 		}
 	}
 }
-
-var t0 = context.Background()
