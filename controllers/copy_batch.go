@@ -16,21 +16,10 @@ import (
 // batch claims some files and brings them here: rsync into partial, hash, sync, publish, confirm. It returns how many are
 // confirmed now, or at least copied; 0: there is nothing to claim.
 func (r *CopyReconciler) batch(ctx context.Context, s *Session, l *OpenLocation, extra bool) (int, error) {
-	answer, err := s.peer.Claim(ctx, &coordinator.Claim{
-		Source: s.client.Source, Location: l.Name, Room: l.Space().Free, MaxFiles: batchFiles, MaxBytes: batchBytes, Extra: extra,
-	})
-	if err != nil {
-		return 0, err
-	}
-	r.setWanted(s.client, l.Name, answer.Wanted)
-	if len(answer.Files) == 0 {
-		return 0, nil
-	}
-	b := &copyBatch{CopyReconciler: r, session: s, location: l, lease: answer.Lease}
+	b := &copyBatch{CopyReconciler: r, session: s, location: l}
 	defer b.release(ctx)
-	b.reserve(answer.Files)
-	if len(b.files) == 0 {
-		return 0, nil
+	if err := b.claim(ctx, extra); err != nil || len(b.files) == 0 {
+		return 0, err
 	}
 	stopRenewing := b.keepLease(ctx)
 	defer stopRenewing()
@@ -49,6 +38,25 @@ type copyBatch struct {
 	files    []coordinator.Claimed
 	space    *location.Reservation
 	released []coordinator.Released
+}
+
+// claim asks for files and takes room for them, one batch of a location at a time: the room that the next claim tells of is
+// what this one has left, and the coordinator plans with it.
+func (b *copyBatch) claim(ctx context.Context, extra bool) error {
+	claiming := b.claiming(b.location.Name)
+	claiming.Lock()
+	defer claiming.Unlock()
+	answer, err := b.session.peer.Claim(ctx, &coordinator.Claim{
+		Source: b.session.client.Source, Location: b.location.Name, Room: b.location.Space().Free,
+		MaxFiles: batchFiles, MaxBytes: batchBytes, Extra: extra,
+	})
+	if err != nil {
+		return err
+	}
+	b.setWanted(b.session.client, b.location.Name, answer.Wanted)
+	b.lease = answer.Lease
+	b.reserve(answer.Files)
+	return nil
 }
 
 // reserve takes room for as many of the claimed files as fit; the others are given back.

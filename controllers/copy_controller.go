@@ -52,6 +52,7 @@ type CopyReconciler struct {
 	manifests map[manifestKey]string
 	wanted    map[v1.LocationName]map[Client]int64
 	pending   map[Client][]unconfirmed
+	claims    map[v1.LocationName]*sync.Mutex
 }
 
 type manifestKey struct {
@@ -201,6 +202,19 @@ func (r *CopyReconciler) setClaimable(c Client, claimable bool) {
 		r.claimable = map[Client]bool{}
 	}
 	r.claimable[c] = claimable
+}
+
+// claiming is held while a location's room is claimed.
+func (r *CopyReconciler) claiming(l v1.LocationName) *sync.Mutex {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.claims == nil {
+		r.claims = map[v1.LocationName]*sync.Mutex{}
+	}
+	if r.claims[l] == nil {
+		r.claims[l] = &sync.Mutex{}
+	}
+	return r.claims[l]
 }
 
 // anyClaimable tells whether some source has underserved files for this host: spare room isn't spare then.

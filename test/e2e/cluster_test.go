@@ -18,6 +18,9 @@ import (
 	"time"
 
 	v1 "clusterbackup/api/v1"
+	// The programs are built from these: naming them has go test run again when they change.
+	_ "clusterbackup/internal/cli"
+	_ "clusterbackup/internal/daemon"
 )
 
 // patience bounds every wait; nothing is timed.
