@@ -94,14 +94,14 @@ bench-transport: ## transport against raw TCP, net/rpc, gRPC, drpc, NATS, yamux.
 
 .PHONY: bench-placement
 bench-placement: ## Placement figures from the simulator, in virtual time.
-	$(GO) run ./test/sim/placementbench
+	$(GO) test ./test/sim -run '^$$' -bench Placement -benchtime 1x -timeout 60m
 
 SEED ?= 1
 HOSTS ?= 5
 YEARS ?= 200
 .PHONY: sim
 sim: ## Simulate: SEED=1 HOSTS=5 YEARS=200 (host-years).
-	$(GO) test ./test/sim -count=1 -timeout 60m -run 'TestSim$$' -v -seed $(SEED) -hosts $(HOSTS) -years $(YEARS)
+	$(GO) test ./test/sim -count=1 -timeout 60m -run 'TestSim$$' -v -args -seed $(SEED) -hosts $(HOSTS) -years $(YEARS)
 
 .PHONY: sim-long
 sim-long: ## 10,000 host-years.
