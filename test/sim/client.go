@@ -116,7 +116,7 @@ func (c *client) sayHello(p *proc) error {
 	answer, err := ask(p, c, func(ctx context.Context, co *coordinator.Coordinator) (*coordinator.HelloAnswer, error) {
 		answer, err := co.Hello(ctx, c.h.name, hello)
 		if err == nil && !answer.NeedInventory && hello.Session == c.h.session {
-			c.to.reported[c.h] = true
+			c.to.hears(c.h)
 		}
 		return answer, err
 	})
@@ -169,10 +169,7 @@ func (c *client) page(p *proc, page *coordinator.Inventory) (*coordinator.Invent
 	return ask(p, c, func(ctx context.Context, co *coordinator.Coordinator) (*coordinator.InventoryAnswer, error) {
 		answer, err := co.Inventory(ctx, c.h.name, page)
 		if err == nil && page.Last && session == c.h.session {
-			c.to.reported[c.h] = true
-			if c.to.told != nil {
-				c.to.told[c.h] = true
-			}
+			c.to.hears(c.h)
 			c.h.w.truth.reported(c.to, c.h, sent)
 		}
 		return answer, err

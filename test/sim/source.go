@@ -138,6 +138,14 @@ func (s *source) open() {
 // now is the source's host's clock.
 func (s *source) now() time.Time { return s.w.clock.time().Add(s.host.skew) }
 
+// hears notes that the coordinator knows what a host holds.
+func (s *source) hears(h *host) {
+	s.reported[h] = true
+	if s.told != nil {
+		s.told[h] = true
+	}
+}
+
 // close ends the coordinator's process.
 func (s *source) close() {
 	if s.coord == nil {
