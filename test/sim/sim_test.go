@@ -22,7 +22,7 @@ var (
 	seedFlag  = flag.Uint64("seed", 0, "seed of the one simulation to run; 0: several, by their numbers")
 	hostsFlag = flag.Int("hosts", 0, "hosts of each simulation; 0: 3 to 8, by the seed")
 	traceFlag = flag.String("trace", "", "file that the latest run's whole trace is written to")
-	yearsFlag = flag.Float64("years", 0, "host-years in all; 0: 20")
+	yearsFlag = flag.Float64("years", 0, "host-years in all; 0: 10")
 )
 
 const (
@@ -50,7 +50,7 @@ func (t *total) add(s stats) {
 func TestSim(t *testing.T) {
 	want := *yearsFlag
 	if want == 0 {
-		want = 20
+		want = 10
 	}
 	seed := max(*seedFlag, 1)
 	var sum total
