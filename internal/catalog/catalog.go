@@ -44,6 +44,7 @@ type Catalog struct {
 	writer sync.Mutex // held while a transaction writes, until what it changed is published
 
 	scanning atomic.Bool
+	current  atomic.Bool // see Current
 
 	mu    sync.RWMutex // guards what follows, which mirrors what is committed
 	state state

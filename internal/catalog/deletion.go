@@ -53,6 +53,9 @@ func (s *Scan) End(ctx context.Context, clean bool) (Result, error) {
 	if clearErr := s.c.clearGone(); err == nil {
 		err = clearErr
 	}
+	if err == nil && clean && s.result.Held.Why == "" {
+		s.c.current.Store(true)
+	}
 	return s.result, err
 }
 

@@ -57,6 +57,10 @@ func (c *Catalog) Created() time.Time { return time.Unix(0, int64(c.now().Begun)
 // Scanned tells whether a scan was ever complete and clean.
 func (c *Catalog) Scanned() bool { return c.now().Scanned }
 
+// Current tells whether a scan was complete, clean and believed since the catalog was opened. Until then what the catalog lacks may be
+// there: it may be an older one that was put back.
+func (c *Catalog) Current() bool { return c.current.Load() }
+
 // Amnesic tells whether the mark of [Tx.SetAmnesic] stands.
 func (c *Catalog) Amnesic() bool { return c.now().Amnesic }
 

@@ -148,7 +148,7 @@ func (c *Coordinator) answerHello(h *host) *HelloAnswer {
 	a := &HelloAnswer{SourceUID: c.cat.UID(), Epoch: gen.Epoch, Seq: gen.Seq, Life: h.life, Turn: h.turn, Manifest: c.cat.Version(),
 		PollAfter: c.pollInterval()}
 	v := c.look()
-	judging := c.cat.Scanned() && !v.amnesic
+	judging := c.cat.Current() && !v.amnesic
 	for name, l := range h.locations {
 		if l.listed && (!l.reported || l.again && judging) {
 			a.Inventory = append(a.Inventory, name)

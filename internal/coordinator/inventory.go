@@ -59,7 +59,7 @@ func (c *Coordinator) Inventory(ctx context.Context, from v1.HostName, req *Inve
 		return nil, err
 	}
 	a := &InventoryAnswer{}
-	page := &page{c: c, from: from, req: req, answer: a, judging: c.cat.Scanned() && !c.cat.Amnesic()}
+	page := &page{c: c, from: from, req: req, answer: a, judging: c.cat.Current() && !c.cat.Amnesic()}
 	for i := range req.Folders {
 		if err := page.folder(&req.Folders[i]); err != nil {
 			return nil, fmt.Errorf("inventory: %w", err)
