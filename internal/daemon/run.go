@@ -10,9 +10,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
-	"time"
 
-	systemd "github.com/coreos/go-systemd/v22/daemon"
 	"github.com/go-logr/logr"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
@@ -179,9 +177,9 @@ func (h *host) run(ctx context.Context) error {
 	defer stop()
 	h.loops.kick()
 	h.log.Info("Running", "host", h.identity.Host(), "listen", h.port.Addr().String(), "rsync", h.tool.String())
-	systemd.SdNotify(false, systemd.SdNotifyReady)
+	tellManager(ready)
 	<-ctx.Done()
-	systemd.SdNotify(false, systemd.SdNotifyStopping)
+	tellManager(stopping)
 	err := parts.Wait()
 	h.log.Info("Stopped")
 	return err
@@ -202,24 +200,6 @@ func (h *host) announceChanges(ctx context.Context) error {
 			return nil
 		case <-h.changes:
 			h.gossip.announce(ctx, h.desired.Hosts())
-		}
-	}
-}
-
-// watchdog tells systemd, twice within its interval, that this process still gets to run.
-func watchdog(ctx context.Context) error {
-	interval, err := systemd.SdWatchdogEnabled(false)
-	if err != nil || interval == 0 {
-		return nil
-	}
-	every := time.NewTicker(interval / 2)
-	defer every.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-every.C:
-			systemd.SdNotify(false, systemd.SdNotifyWatchdog)
 		}
 	}
 }
