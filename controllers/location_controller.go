@@ -231,6 +231,6 @@ func (r *LocationReconciler) retireSource(ctx context.Context, l *location.Locat
 }
 
 func (r *LocationReconciler) retention(source v1.SourceName) location.Retention {
-	keep := RetentionOf(sourceNamed(r.Desired, source))
+	keep := RetentionIn(r.Desired, source)
 	return location.Retention{Deleted: keep.Deleted.Duration, Versions: keep.Versions.Duration, MaxVersions: int(*keep.MaxVersions)}
 }

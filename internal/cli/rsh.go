@@ -13,9 +13,6 @@ import (
 	"clusterbackup/internal/rsync"
 )
 
-// alpnRsync is the name of the hosts' rsync protocol on their port.
-const alpnRsync = "cb-rsync/1"
-
 // askTimeout bounds how long a host may take to say whether it serves.
 const askTimeout = time.Minute
 
@@ -86,7 +83,7 @@ func (p *Program) carryRsync(ctx context.Context, h holderAddress) error {
 // administrator.
 func (t Target) dialRsync(ctx context.Context, h holderAddress) (net.Conn, error) {
 	if t.Server != "" {
-		dial, err := t.dialerOf(h.host, h.address, alpnRsync)
+		dial, err := t.dialerOf(h.host, h.address, rsync.ALPN)
 		if err != nil {
 			return nil, err
 		}

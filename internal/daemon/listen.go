@@ -10,13 +10,17 @@ import (
 	"time"
 
 	"github.com/go-logr/logr"
+
+	"clusterbackup/internal/pki"
+	"clusterbackup/internal/rsync"
+	"clusterbackup/transport"
 )
 
 // The protocols on a host's one port, by ALPN. On the socket, which has no TLS, a connection's first byte tells: see identifySocket.
 const (
-	alpnDatagrams = "dg/1"
-	alpnRsync     = "cb-rsync/1"
-	alpnJoin      = "cb-join/1"
+	alpnDatagrams = transport.ALPN
+	alpnRsync     = rsync.ALPN
+	alpnJoin      = pki.JoinProtocol
 )
 
 // handshakeTimeout bounds how long a connection may take to say who it is.

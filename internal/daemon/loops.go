@@ -60,14 +60,7 @@ func newLoops(h *host, session uint64, metrics *reconcile.Metrics) *loops {
 	l := &loops{host: h, sources: &controllers.SourceSet{}, locations: &controllers.LocationSet{}, counters: &controllers.Counters{}}
 	l.manifests = &manifests{dir: filepath.Join(h.options.State, "manifests"), cluster: h.identity.ClusterUID()}
 	l.sessions = &controllers.Sessions{ID: session, Dial: func(c controllers.Client) controllers.Coordinator { return remote{h.peers, c.Coordinator} }}
-	retention := func(name v1.SourceName) v1.Retention {
-		for _, s := range h.desired.Sources() {
-			if s.Name == string(name) {
-				return controllers.RetentionOf(s)
-			}
-		}
-		return controllers.RetentionOf(nil)
-	}
+	retention := func(name v1.SourceName) v1.Retention { return controllers.RetentionIn(h.desired, name) }
 	options := func(workers int) reconcile.Options {
 		return reconcile.Options{Workers: workers, Metrics: metrics, Log: h.log, MaxBackoff: time.Minute}
 	}

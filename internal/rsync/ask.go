@@ -10,6 +10,9 @@ import (
 	"time"
 )
 
+// ALPN is the protocol's name in TLS: one connection, a request, an answer, then rsync's bytes.
+const ALPN = "cb-rsync/1"
+
 // Kinds of what can be served.
 const (
 	KindSource   = "source"
