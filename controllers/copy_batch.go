@@ -14,16 +14,17 @@ import (
 )
 
 // batch claims some files and brings them here: rsync into partial, hash, sync, publish, confirm. It returns how many are
-// confirmed now, or at least copied; 0: there is nothing to claim.
-func (r *CopyReconciler) batch(ctx context.Context, s *Session, l *OpenLocation, extra bool) (int, error) {
+// confirmed now, or at least copied; 0: there is nothing to claim, or nothing came, and when to ask again.
+func (r *CopyReconciler) batch(ctx context.Context, s *Session, l *OpenLocation, extra bool) (int, time.Duration, error) {
 	b := &copyBatch{CopyReconciler: r, session: s, location: l}
 	defer b.release(ctx)
 	if err := b.claim(ctx, extra); err != nil || len(b.files) == 0 {
-		return 0, err
+		return 0, b.again, err
 	}
 	stopRenewing := b.keepLease(ctx)
 	defer stopRenewing()
-	return b.run(ctx)
+	n, err := b.run(ctx)
+	return n, b.again, err
 }
 
 // reasonInterrupted gives claims back through no fault of the files: nothing is held against them.
@@ -35,6 +36,7 @@ type copyBatch struct {
 	session  *Session
 	location *OpenLocation
 	lease    time.Duration
+	again    time.Duration // when to claim again where this was in vain
 	files    []coordinator.Claimed
 	space    *location.Reservation
 	released []coordinator.Released
@@ -54,7 +56,7 @@ func (b *copyBatch) claim(ctx context.Context, extra bool) error {
 		return err
 	}
 	b.setWanted(b.session.client, b.location.Name, answer.Wanted)
-	b.lease = answer.Lease
+	b.lease, b.again = answer.Lease, answer.RetryAfter
 	b.reserve(answer.Files)
 	return nil
 }

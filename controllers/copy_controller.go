@@ -19,7 +19,7 @@ import (
 // A batch is bounded by files and by bytes: starting rsync costs as much as some hundred small files, and what is in a batch
 // counts only when all of it is there.
 const (
-	batchFiles = 1000
+	batchFiles = 2000
 	batchBytes = 256 << 20
 	// BatchesAtOnce: one being claimed or hashed while others move bytes.
 	BatchesAtOnce = 2
@@ -86,7 +86,7 @@ func (r *CopyReconciler) Reconcile(ctx context.Context, c Client) (reconcile.Res
 	if err := r.confirmPending(ctx, s, locations); err != nil {
 		return reconcile.Result{}, err
 	}
-	copied, err := r.copy(ctx, s, answer, locations)
+	copied, again, err := r.copy(ctx, s, answer, locations)
 	if err != nil {
 		return reconcile.Result{}, err
 	}
@@ -99,7 +99,7 @@ func (r *CopyReconciler) Reconcile(ctx context.Context, c Client) (reconcile.Res
 	if err := r.manifest(ctx, c, answer, locations); err != nil {
 		r.Log.Info("Manifest not fetched", "source", c.Source, "peer", c.Coordinator, "reason", err.Error())
 	}
-	return reconcile.Result{RequeueAfter: jitter(s.pollAfter(answer))}, nil
+	return reconcile.Result{RequeueAfter: jitter(min(again, s.pollAfter(answer)))}, nil
 }
 
 // jitter keeps the clients of one coordinator from asking all at once: between 0.8 and 1.2 of d.
@@ -131,39 +131,51 @@ func helloOf(source v1.SourceName, locations []*OpenLocation) (*coordinator.Hell
 	return hello, nil
 }
 
-// copy claims and copies into each location until there is nothing more to claim, or the round is over.
-func (r *CopyReconciler) copy(ctx context.Context, s *Session, answer *coordinator.HelloAnswer, locations []*OpenLocation) (int64, error) {
-	if !r.Allowed() {
-		return 0, nil
-	}
+// copy claims and copies into each location until there is nothing more to claim, or the round is over. It returns how many files
+// came, and when the coordinator wants to be asked again.
+func (r *CopyReconciler) copy(ctx context.Context, s *Session, answer *coordinator.HelloAnswer, locations []*OpenLocation) (int64, time.Duration, error) {
+	again := answer.PollAfter
 	extra := answer.Extra && !r.anyClaimable()
-	if !answer.Claimable && !extra {
-		return 0, nil
+	if !r.Allowed() || !answer.Claimable && !extra {
+		return 0, again, nil
 	}
-	var copied atomic.Int64
-	ends := time.Now().Add(round)
+	total := int64(0)
 	for _, l := range locations {
 		if l.NoNew || l.Draining {
 			continue
 		}
-		workers, ctx := errgroup.WithContext(ctx)
-		for range BatchesAtOnce {
-			workers.Go(func() error {
-				for time.Now().Before(ends) {
-					n, err := r.batch(ctx, s, l, extra)
-					copied.Add(int64(n))
-					if err != nil || n == 0 {
-						return err
-					}
-				}
-				return nil
-			})
+		copied, after, err := r.fill(ctx, s, l, extra)
+		if total += copied; err != nil {
+			return total, again, err
 		}
-		if err := workers.Wait(); err != nil {
-			return copied.Load(), err
-		}
+		again = min(again, after)
 	}
-	return copied.Load(), nil
+	return total, again, nil
+}
+
+// fill claims and copies into one location, some batches at once.
+func (r *CopyReconciler) fill(ctx context.Context, s *Session, l *OpenLocation, extra bool) (int64, time.Duration, error) {
+	var copied, again atomic.Int64
+	ends := time.Now().Add(round)
+	workers, ctx := errgroup.WithContext(ctx)
+	for range BatchesAtOnce {
+		workers.Go(func() error {
+			for time.Now().Before(ends) {
+				n, after, err := r.batch(ctx, s, l, extra)
+				copied.Add(int64(n))
+				if err != nil {
+					return err
+				}
+				if n == 0 {
+					again.Store(int64(after))
+					return nil
+				}
+			}
+			return nil
+		})
+	}
+	err := workers.Wait()
+	return copied.Load(), time.Duration(again.Load()), err
 }
 
 // manifest fetches the source's listing into each location that holds something of it, when it is another than the one there.

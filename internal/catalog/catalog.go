@@ -53,7 +53,7 @@ type Catalog struct {
 	watch func(uint64, []Moved)
 }
 
-const format = 1
+const format = 2
 
 // The buckets.
 var (
@@ -61,7 +61,7 @@ var (
 	folderBucket  = []byte("folders") // folder id → parent id, name
 	entryBucket   = []byte("entries") // Key → Entry
 	classBucket   = []byte("classes") // class id → Class
-	memberBucket  = []byte("members") // class id, ^size, Key → nothing
+	memberBucket  = []byte("members") // see memberKey
 	deletedBucket = []byte("deleted") // time, Key → nothing
 	retireBucket  = []byte("retire")  // holder id, Key → nothing
 	holderBucket  = []byte("holders") // holder id → Holder

@@ -12,46 +12,6 @@ import (
 	v1 "clusterbackup/api/v1"
 )
 
-// Member is a file of a class.
-type Member struct {
-	Key  Key
-	Size int64
-}
-
-// Members visits a class's files, the largest first, from those of size most on; after, if not empty, is the Member
-// after which to go on instead. visit returns false to end.
-func (tx *Tx) Members(class uint32, most int64, after Member, visit func(Member) bool) {
-	from := memberKey(class, most, "")
-	if after.Key != "" {
-		from = append(memberKey(class, after.Size, after.Key), 0)
-	}
-	cur := tx.members.Cursor()
-	for k, _ := cur.Seek(from); len(k) > 20 && binary.BigEndian.Uint32(k) == class; k, _ = cur.Next() {
-		if !visit(memberOf(k)) {
-			return
-		}
-	}
-}
-
-func memberOf(k []byte) Member {
-	return Member{Key: Key(k[12:]), Size: int64(^binary.BigEndian.Uint64(k[4:]))}
-}
-
-// SmallestAbove finds the smallest file of a class that is larger than size.
-func (tx *Tx) SmallestAbove(class uint32, size int64) (Member, bool) {
-	cur := tx.members.Cursor()
-	k, _ := cur.Seek(memberKey(class, size, ""))
-	if k == nil {
-		k, _ = cur.Last()
-	} else {
-		k, _ = cur.Prev()
-	}
-	if len(k) <= 20 || binary.BigEndian.Uint32(k) != class {
-		return Member{}, false
-	}
-	return memberOf(k), true
-}
-
 // Retirees visits the keys of what a holder is to retire, those after a key; visit returns false to end.
 func (tx *Tx) Retirees(h HolderID, after Key, visit func(Key) bool) {
 	from := retireKey(h, after)

@@ -156,7 +156,7 @@ func checkConsistent(t interface {
 			name := classKey(sets(e))
 			want[name] = count{want[name].files + 1, want[name].bytes + e.Size}
 			members++
-			if tx.members.Get(memberKey(e.class, e.Size, Key(k))) == nil {
+			if m := memberKey(e.class, e.Size, Key(k)); memberOf(m, tx.members.Get(m)).Size != e.Size {
 				return fmt.Errorf("%q is not a member of class %d", k, e.class)
 			}
 			if class, _ := cat.Class(e.class); classKey(class.Confirmed, class.Other) != name {

@@ -336,7 +336,7 @@ func (tx *Tx) reclass(key Key, old, e *Entry) error {
 		tx.adjust(from, -1, -old.Size)
 	}
 	if e.class != 0 {
-		if err := tx.members.Put(memberKey(e.class, e.Size, key), nil); err != nil {
+		if err := tx.members.Put(memberKey(e.class, e.Size, key), memberValue(e.Size)); err != nil {
 			return err
 		}
 		tx.adjust(e.class, 1, e.Size)
@@ -345,13 +345,6 @@ func (tx *Tx) reclass(key Key, old, e *Entry) error {
 		tx.moved = append(tx.moved, Moved{Key: string(key), From: from, To: e.class})
 	}
 	return nil
-}
-
-func memberKey(class uint32, size int64, key Key) []byte {
-	b := make([]byte, 0, 12+len(key))
-	b = binary.BigEndian.AppendUint32(b, class)
-	b = binary.BigEndian.AppendUint64(b, ^uint64(size))
-	return append(b, key...)
 }
 
 // classOf finds or makes the class of these sets.

@@ -163,9 +163,26 @@ func (c *Coordinator) settle(ctx context.Context, checks []checking, open []int)
 	wg.Wait()
 }
 
-// settleOne compares one record with the file in the source. When that is another version than the catalog's, the catalog
-// catches up and the record stays undecided.
+// settleOne compares one record with the file in the source.
 func (c *Coordinator) settleOne(ctx context.Context, x *checking) {
+	if x.outcome == OutcomeUnclear { // as far as the catalog knows it is this version: reading it shows whether it still is
+		digest, err := c.digests.of(ctx, x.rec.Path, x.seq, x.stat)
+		if err == nil {
+			x.digest = digest
+			x.judge()
+			return
+		}
+		if !errors.Is(err, tree.ErrChanged) && !errors.Is(err, tree.ErrGone) {
+			x.decide(OutcomeUnclear)
+			return
+		}
+	}
+	c.catchUp(ctx, x)
+}
+
+// catchUp lets the catalog catch up with a file that is not as the catalog knows it. If the record may be of the version that is
+// there now, it stays undecided.
+func (c *Coordinator) catchUp(ctx context.Context, x *checking) {
 	stat, err := c.cfg.Tree.Stat(ctx, x.rec.Path)
 	switch {
 	case errors.Is(err, tree.ErrGone):
@@ -178,27 +195,14 @@ func (c *Coordinator) settleOne(ctx context.Context, x *checking) {
 	if stat.Size != x.rec.Size || stat.ModTime != x.rec.ModTime {
 		x.decide(OutcomeStale)
 	}
-	if !x.stat.SameVersion(&stat) {
-		if err := c.cat.Update(func(tx *catalog.Tx) error {
-			_, err := tx.Observe(x.rec.Path, &stat)
-			return err
-		}); err != nil {
-			x.decide(OutcomeUnclear)
-		}
+	if x.stat.SameVersion(&stat) {
 		return
 	}
-	if x.decided {
-		return
-	}
-	digest, err := c.digests.of(ctx, x.rec.Path, x.seq, stat)
-	switch {
-	case errors.Is(err, tree.ErrChanged) || errors.Is(err, tree.ErrGone):
-		x.decide(OutcomeStale)
-	case err != nil:
+	if err := c.cat.Update(func(tx *catalog.Tx) error {
+		_, err := tx.Observe(x.rec.Path, &stat)
+		return err
+	}); err != nil {
 		x.decide(OutcomeUnclear)
-	default:
-		x.digest = digest
-		x.judge()
 	}
 }
 

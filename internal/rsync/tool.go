@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os/exec"
 	"regexp"
+	"slices"
 	"strconv"
 	"time"
 )
@@ -30,8 +31,8 @@ func (t Tool) String() string {
 }
 
 // AtLeast tells whether the tool is of that version or a later one.
-func (t Tool) AtLeast(major, minor int) bool {
-	return t.Major > major || t.Major == major && t.Minor >= minor
+func (t Tool) AtLeast(major, minor, patch int) bool {
+	return slices.Compare([]int{t.Major, t.Minor, t.Patch}, []int{major, minor, patch}) >= 0
 }
 
 // Find looks for a usable rsync in PATH, then where package managers put one that PATH may lack. Of several it takes the
@@ -83,7 +84,7 @@ func probe(ctx context.Context, path string) (Tool, error) {
 	for i, to := range []*int{&t.Major, &t.Minor, &t.Patch} {
 		*to, _ = strconv.Atoi(string(m[i+1])) // digits by the expression; a missing patch level is 0
 	}
-	if !t.AtLeast(3, 1) {
+	if !t.AtLeast(3, 1, 0) {
 		return Tool{}, fmt.Errorf("%s is %d.%d.%d: %w", path, t.Major, t.Minor, t.Patch, ErrTooOld)
 	}
 	return t, nil

@@ -42,7 +42,7 @@ func TestFindTellsToolsApart(t *testing.T) {
 		}
 	}
 	got, err := find(t.Context(), []string{fine})
-	if err != nil || got.Major != 3 || got.Minor != 4 || got.Patch != 1 || !got.AtLeast(3, 4) || got.AtLeast(3, 5) || got.AtLeast(4, 0) {
+	if err != nil || got.Major != 3 || got.Minor != 4 || got.Patch != 1 || !got.AtLeast(3, 4, 1) || got.AtLeast(3, 4, 2) || got.AtLeast(3, 5, 0) || got.AtLeast(4, 0, 0) {
 		t.Errorf("%+v, %v", got, err)
 	}
 }
