@@ -149,7 +149,9 @@ func (l *Location) examine(ctx context.Context, path string, rel v1.RelPath) (Re
 		return Record{}, err
 	}
 	defer at.close()
-	return examineIn(ctx, newHasher(), at, base, rel)
+	hash := newHasher()
+	defer hash.close()
+	return examineIn(ctx, hash, at, base, rel)
 }
 
 func examineIn(ctx context.Context, hash *hasher, at folder, base string, rel v1.RelPath) (Record, error) {

@@ -110,13 +110,43 @@ func (f folder) stat(name string) (unix.Stat_t, error) {
 	return st, err
 }
 
-// openFile opens a file to read; it never waits, whatever the file is.
+// openFile opens a file to read; it never waits, whatever the file is. That it is read is not noted as its access time, where this
+// process may have that: each note would be a write.
 func (f folder) openFile(name string) (fd int, err error) {
-	err = retry(func() (err error) {
-		fd, err = unix.Openat(f.fd, name, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
-		return err
-	})
+	const flags = unix.O_RDONLY | unix.O_NOFOLLOW | unix.O_NONBLOCK | unix.O_CLOEXEC
+	open := func(flags int) error {
+		return retry(func() (err error) { fd, err = unix.Openat(f.fd, name, flags, 0); return err })
+	}
+	if err = open(flags | noAtime); noAtime != 0 && err == unix.EPERM {
+		err = open(flags)
+	}
 	return fd, err
+}
+
+// openRegular opens what must be a regular file, and a file of ours: a mode that its owner can't read, where this process is not root,
+// is changed.
+func (f folder) openRegular(name string) (fd int, st unix.Stat_t, err error) {
+	fd, err = f.openFile(name)
+	if err != nil {
+		var statErr error
+		if st, statErr = f.stat(name); statErr == nil && !isRegular(&st) {
+			return -1, st, ErrNotRegular
+		}
+	}
+	if err == unix.EACCES {
+		_ = f.chmod(name, uint32(st.Mode)&0o7777|0o400)
+		fd, err = f.openFile(name)
+	}
+	if err != nil {
+		return -1, st, err
+	}
+	if err = retry(func() error { return unix.Fstat(fd, &st) }); err == nil && !isRegular(&st) {
+		err = ErrNotRegular
+	}
+	if err != nil {
+		_ = unix.Close(fd)
+	}
+	return fd, st, err
 }
 
 // create opens a file to write, empty.

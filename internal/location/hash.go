@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"sync"
 
 	"golang.org/x/sys/unix"
 
@@ -14,14 +15,19 @@ import (
 
 const hashBuffer = 256 << 10
 
-// hasher computes digests of what lies on the disk; each worker has its own.
+// hasher computes digests of what lies on the disk; each worker has its own, for as long as it works.
 type hasher struct {
-	buf []byte
+	buf *[hashBuffer]byte
 	// limit, when given, is asked before that many bytes are read.
 	limit func(ctx context.Context, bytes int) error
 }
 
-func newHasher() *hasher { return &hasher{buf: make([]byte, hashBuffer)} }
+var hashBuffers = sync.Pool{New: func() any { return new([hashBuffer]byte) }}
+
+func newHasher() *hasher { return &hasher{buf: hashBuffers.Get().(*[hashBuffer]byte)} }
+
+// close ends its use.
+func (h *hasher) close() { hashBuffers.Put(h.buf) }
 
 // sum reads an open file to its end.
 func (h *hasher) sum(ctx context.Context, fd int) (digest v1.Digest, size int64, err error) {
@@ -35,7 +41,7 @@ func (h *hasher) sum(ctx context.Context, fd int) (digest v1.Digest, size int64,
 				return digest, size, err
 			}
 		}
-		n, err := readFull(fd, h.buf)
+		n, err := readFull(fd, h.buf[:])
 		hash.Write(h.buf[:n])
 		size += int64(n)
 		if errors.Is(err, io.EOF) {
@@ -86,7 +92,9 @@ func (h *hasher) file(ctx context.Context, at folder, name string, st *unix.Stat
 }
 
 func (l *Location) digestIn(at folder, name string, st *unix.Stat_t) (v1.Digest, error) {
-	return newHasher().file(context.Background(), at, name, st)
+	hash := newHasher()
+	defer hash.close()
+	return hash.file(context.Background(), at, name, st)
 }
 
 func modTime(st *unix.Stat_t) int64 { return st.Mtim.Nano() }

@@ -109,6 +109,7 @@ func (b *Batch) inspect(ctx context.Context, arrivals []*arrival) error {
 
 func (b *Batch) inspectRun(ctx context.Context, run []*arrival) {
 	hash := newHasher()
+	defer hash.close()
 	from := cursor{top: b.sync.top}
 	defer from.close()
 	for _, a := range run {
@@ -125,27 +126,17 @@ func (b *Batch) inspectRun(ctx context.Context, run []*arrival) {
 }
 
 func (b *Batch) inspectOne(ctx context.Context, hash *hasher, at folder, a *arrival) error {
-	st, err := at.stat(a.base)
-	switch {
-	case err != nil:
+	fd, st, err := at.openRegular(a.base)
+	if err != nil {
 		return err
-	case !isRegular(&st):
-		return ErrNotRegular
-	case st.Size != a.Size, !sameTime(a.ModTime, modTime(&st)):
+	}
+	defer unix.Close(fd)
+	if st.Size != a.Size || !sameTime(a.ModTime, modTime(&st)) {
 		return ErrChanged
 	}
 	if modTime(&st) != a.ModTime {
 		_ = at.setModTime(a.base, a.ModTime) // coarse file systems keep what they can
 	}
-	fd, err := at.openFile(a.base)
-	if err == unix.EACCES { // a mode that its owner can't read, and no root: it must stay readable to be of use
-		_ = at.chmod(a.base, uint32(st.Mode)&0o7777|0o400)
-		fd, err = at.openFile(a.base)
-	}
-	if err != nil {
-		return err
-	}
-	defer unix.Close(fd)
 	digest, size, err := hash.sum(ctx, fd)
 	if err == nil && size != a.Size {
 		err = ErrChanged

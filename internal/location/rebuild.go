@@ -35,6 +35,7 @@ func (l *Location) Rebuild(ctx context.Context, progress func(Found)) (Found, er
 	l.rebuildMu.Lock()
 	defer l.rebuildMu.Unlock()
 	r := rebuild{l: l, ctx: ctx, hash: newHasher(), progress: progress}
+	defer r.hash.close()
 	if r.progress == nil {
 		r.progress = func(Found) {}
 	}

@@ -46,6 +46,7 @@ func (l *Location) Verify(ctx context.Context, source v1.SourceName, paths []v1.
 	verdicts := make([]Verdict, len(paths))
 	recs := make([]Record, len(paths))
 	hash := newHasher()
+	defer hash.close()
 	hash.limit = opts.Limit
 	for i, path := range paths {
 		rec, held, err := l.Get(source, path)
@@ -92,6 +93,7 @@ func (l *Location) noteVerdicts(ctx context.Context, source v1.SourceName, recs 
 		return fmt.Errorf("verify replicas of %s: %w", source, err)
 	}
 	hash := newHasher()
+	defer hash.close()
 	return l.commit(func(u *update) error {
 		s, err := u.source(source)
 		if err != nil {

@@ -113,7 +113,10 @@ func (t *Tree) openFile(path v1.RelPath) (*os.File, error) {
 	if e.Kind != KindFile {
 		return nil, ErrChanged
 	}
-	fd, err := openAt(folder, path.Base(), fileFlags)
+	fd, err := openAt(folder, path.Base(), fileFlags|noAtime)
+	if noAtime != 0 && err == unix.EPERM { // another's file, and no root
+		fd, err = openAt(folder, path.Base(), fileFlags)
+	}
 	if err != nil {
 		return nil, goneIfAbsent(err)
 	}

@@ -1,0 +1,5 @@
+package location
+
+import "golang.org/x/sys/unix"
+
+const noAtime = unix.O_NOATIME

@@ -1,0 +1,5 @@
+//go:build !linux
+
+package location
+
+const noAtime = 0

@@ -1,0 +1,5 @@
+//go:build !linux
+
+package tree
+
+const noAtime = 0
