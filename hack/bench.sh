@@ -1,19 +1,47 @@
 #!/usr/bin/env bash
 # Measures whole programs and prints ratios against rsync and find in the same run; absolute times mean little on a shared machine.
 #   hack/bench.sh [first|scan|idle …]     default: all
-# TREES: which trees the first backup is measured with (default: "gosrc small giant").
+# TREES: which trees the first backup is measured with (default: "gosrc small giant"); ROUNDS: how often each (3).
 # SMALL: number of small files (100000); SCAN: number of files of the scan (200000); GIANT: MiB of each of four files (1024).
+# As root on Linux each destination is an ext4 of its own, fresh: on a used one, what was deleted in the last minutes slows down
+# whoever creates files next (ext4 looks for inodes that were not deleted lately), many times over.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 bin=$PWD/bin
 work=$(mktemp -d "${BENCH_DIR:-/var/tmp}/clusterbackup-bench.XXXXXX")
 pids=()
-trap 'for p in "${pids[@]}"; do kill -9 "$p" 2>/dev/null || true; done; rm -rf "$work"' EXIT
+end() {
+  stop
+  for m in "$work"/*/; do umount "$m" 2>/dev/null || true; done
+  rm -rf "$work"
+}
+stop() { # the hosts
+  for p in "${pids[@]}"; do kill -9 "$p" 2>/dev/null || true; wait "$p" 2>/dev/null || true; done
+  pids=()
+}
+trap end EXIT
 small=${SMALL:-100000} scan=${SCAN:-200000} giant=${GIANT:-1024}
 now() { date +%s.%N; }
 since() { awk -v a="$1" -v b="$(now)" 'BEGIN { printf "%.2f", b - a }'; }
 ratio() { awk -v a="$1" -v b="$2" 'BEGIN { printf "%.2f", a / b }'; }
 metric() { curl -s "http://127.0.0.1:$1/metrics" | awk -v m="$2" 'index($0, m) == 1 { s += $NF } END { printf "%.0f", s }'; }
+
+median() { printf '%s\n' "$@" | sort -g | awk '{ v[NR] = $1 } END { print v[int((NR + 1) / 2)] }'; }
+
+# fresh DIR MIB: an empty folder, on a file system of its own where that can be had.
+fresh() {
+  mkdir -p "$1"
+  if [ "$(id -u)" = 0 ] && [ -e /dev/loop-control ] && command -v mkfs.ext4 >/dev/null; then
+    truncate -s "$2M" "$1.image"
+    mkfs.ext4 -q -F -E lazy_itable_init=0,lazy_journal_init=0 "$1.image" 2>/dev/null
+    mount -o loop "$1.image" "$1" 2>/dev/null || true
+  fi
+}
+
+# clean DIR …: ends what fresh began.
+clean() {
+  for d in "$@"; do umount "$d" 2>/dev/null || true; rm -rf "$d" "$d.image"; done
+}
 
 # tree NAME DIR
 tree() {
@@ -38,11 +66,11 @@ files() {
   }'
 }
 
-# cluster N: hosts h0 (the source's) to hN, fresh.
+# cluster N MIB: hosts h0 (the source's) to hN, new; each but h0 lends a location of MIB.
 cluster() {
   local n=$1 i
-  for p in "${pids[@]}"; do kill -9 "$p" 2>/dev/null || true; wait "$p" 2>/dev/null || true; done
-  pids=()
+  stop
+  for i in $(seq 1 "$n"); do fresh "$work/disk$i" "$2"; done
   rm -rf "$work/hosts"
   for i in $(seq 0 "$n"); do
     local state=$work/hosts/h$i/state address=127.0.0.1:$((27500 + 2 * i))
@@ -56,35 +84,57 @@ cluster() {
     pids+=($!)
     until "$bin/cbctl" --state "$state" version >/dev/null 2>&1; do sleep 0.05; done
   done
-  for i in $(seq 1 "$n"); do ctl create location "l$i" --host "h$i" --path "$work/hosts/h$i/backup" --reserve 1Gi >/dev/null; done
+  for i in $(seq 1 "$n"); do ctl create location "l$i" --host "h$i" --path "$work/disk$i/backup" --reserve 64Mi >/dev/null; done
 }
 ctl() { "$bin/cbctl" --state "$work/hosts/h0/state" "$@"; }
 
 first() {
-  printf '\n%-24s %10s %10s %8s %12s\n' "first backup, 2 holders" "rsync -a ×2" "this" "ratio" "copied/need"
+  printf '\n%-10s %12s %9s %7s %12s   (first backup to 2 holders; medians of %s rounds)\n' tree "rsync -a ×2" this ratio copied/need "${ROUNDS:-3}"
+  local name round need size plain ours copied ratios
   for name in ${TREES:-gosrc small giant}; do
     tree "$name" "$work/source"
-    local need start plain ours
     need=$(find "$work/source" -type f -printf '%s\n' | awk '{ s += $1 } END { printf "%.0f", 2 * s }')
+    size=$(($(du -sm "$work/source" | cut -f1) * 5 / 4 + 1024))
     find "$work/source" -type f -exec cat {} + >/dev/null
-    sync; start=$(now)
-    rsync -a "$work/source/" "$work/plain1/"; rsync -a "$work/source/" "$work/plain2/"
-    plain=$(since "$start")
-    rm -rf "$work/plain1" "$work/plain2"
-    cluster 2
-    sync; start=$(now)
-    ctl create source bench --host h0 --path "$work/source" --replicas 2 >/dev/null
-    ctl wait source/bench --for=condition=Protected --timeout 550s >/dev/null
-    ours=$(since "$start")
-    printf '%-24s %9ss %9ss %8s %12s\n' "$name" "$plain" "$ours" "$(ratio "$ours" "$plain")" \
-      "$(ratio $(($(metric 27503 clusterbackup_copied_bytes_total) + $(metric 27505 clusterbackup_copied_bytes_total))) "$need")"
+    plain=() ours=() ratios=()
+    for round in $(seq "${ROUNDS:-3}"); do
+      plain+=("$(plain_first "$size")")
+      first_backup "$size"
+      ratios+=("$(ratio "${ours[-1]}" "${plain[-1]}")")
+    done
+    printf '%-10s %11ss %8ss %7s %12s\n' "$name" "$(median "${plain[@]}")" "$(median "${ours[@]}")" "$(median "${ratios[@]}")" "$(ratio "$copied" "$need")"
     rm -rf "$work/source"
   done
 }
 
+# plain_first MIB: seconds for two copies by rsync alone.
+plain_first() {
+  local start seconds
+  fresh "$work/plain1" "$1"; fresh "$work/plain2" "$1"
+  sync; start=$(now)
+  rsync -a "$work/source/" "$work/plain1/"; rsync -a "$work/source/" "$work/plain2/"
+  seconds=$(since "$start")
+  clean "$work/plain1" "$work/plain2"
+  echo "$seconds"
+}
+
+# first_backup MIB: appends to ours, sets copied. The hosts are up and rest when it begins.
+first_backup() {
+  local start
+  cluster 2 "$1"
+  sleep 3
+  sync; start=$(now)
+  ctl create source bench --host h0 --path "$work/source" --replicas 2 >/dev/null
+  ctl wait source/bench --for=condition=Protected --timeout 550s >/dev/null
+  ours+=("$(since "$start")")
+  copied=$(($(metric 27503 clusterbackup_copied_bytes_total) + $(metric 27505 clusterbackup_copied_bytes_total)))
+  stop
+  clean "$work/disk1" "$work/disk2"
+}
+
 scan() {
   files "$scan" "$work/source"
-  cluster 0
+  cluster 0 0
   cat > "$work/source.yaml" <<END
 apiVersion: clusterbackup/v1
 kind: Source
@@ -104,7 +154,6 @@ END
     done
     scans+=("$(curl -s http://127.0.0.1:27501/metrics | awk '/^clusterbackup_source_scan_duration_seconds/ { print $2 }')")
   done
-  median() { printf '%s\n' "$@" | sort -g | sed -n 3p; }
   printf '\nscan of %s unchanged files, warm (medians of 5): find -printf %ss, this %ss, ratio %s; daemon peak memory %s MB (anonymous %s MB)\n' \
     "$scan" "$(median "${finds[@]}")" "$(median "${scans[@]}")" "$(ratio "$(median "${scans[@]}")" "$(median "${finds[@]}")")" \
     "$(awk '/VmHWM/ { printf "%.0f", $2 / 1024 }' "/proc/${pids[0]}/status")" "$(awk '/RssAnon/ { printf "%.0f", $2 / 1024 }' "/proc/${pids[0]}/status")"
@@ -113,7 +162,7 @@ END
 
 idle() {
   files "$scan" "$work/source"
-  cluster 1
+  cluster 1 4096
   ctl create source idle --host h0 --path "$work/source" --replicas 1 >/dev/null
   ctl wait source/idle --for=condition=Protected --timeout 550s >/dev/null
   sleep 45 # manifests and checksum files are written once all is at rest

@@ -171,6 +171,9 @@ type ClaimAnswer struct {
 	RetryAfter time.Duration `cbor:"3,keyasint"`
 	// Wanted: that many more bytes of room in this location would let it take files that have no other place. 0: none.
 	Wanted int64 `cbor:"4,keyasint,omitempty"`
+	// Largest is the size of the largest file that lacks a copy and could be given to this location. A location that several sources
+	// fill keeps room for the largest of them all, else small ones of one source would take the only place of another's large one.
+	Largest int64 `cbor:"5,keyasint,omitempty"`
 }
 
 // Renew prolongs claims while bytes move.

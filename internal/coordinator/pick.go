@@ -284,7 +284,7 @@ func (k *picker) extra() {
 }
 
 func (k *picker) answer() *ClaimAnswer {
-	a := &ClaimAnswer{Files: k.given, Lease: lease, RetryAfter: soon}
+	a := &ClaimAnswer{Files: k.given, Lease: lease, RetryAfter: soon, Largest: k.p.Largest(k.at)}
 	if len(k.given) > 0 {
 		return a
 	}

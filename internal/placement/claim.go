@@ -42,6 +42,16 @@ func (p *Plan) Order(host int) []int {
 	return order
 }
 
+// Largest is the size of the largest file that lacks a copy and that the host does not hold; 0: there is none.
+func (p *Plan) Largest(host int) (size int64) {
+	for c := range p.classes {
+		if class := &p.classes[c]; class.Missing > 0 && class.Files > 0 && !barred(p.of, class.Holders, host) {
+			size = max(size, class.largest())
+		}
+	}
+	return size
+}
+
 // slots counts the failure domains, other than host's, where a file of that size with those holders would fit.
 func (p *Plan) slots(holders []int, size int64, host int) int {
 	n := 0

@@ -43,6 +43,17 @@ func TestPlanReroutesWhatAnotherHostWasMeantToTake(t *testing.T) {
 	}
 }
 
+func TestLargestIsWhatTheHostCouldBeGiven(t *testing.T) {
+	p := NewPlan(open(1000, 1000, 1000), []Class{
+		{Files: 2, Bytes: 900, Missing: 1, Largest: 800, Holders: []int{0}},
+		{Files: 2, Bytes: 300, Missing: 1, Largest: 200, Holders: []int{1}},
+		{Files: 1, Bytes: 900, Missing: 0, Largest: 900, Holders: []int{1, 2}},
+	}, nil)
+	if got := [3]int64{p.Largest(0), p.Largest(1), p.Largest(2)}; got != [3]int64{200, 800, 800} {
+		t.Errorf("largest %v: what a host has, or lacks no copy, is not for it", got)
+	}
+}
+
 func TestDisplaceMakesRoomForTheStarving(t *testing.T) {
 	// The dead-lock: 0 and 1 hold files 0–6 and are full, 2 holds 7–9 and has room.
 	hosts := open(0, 0, 4)
