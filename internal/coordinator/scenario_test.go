@@ -422,6 +422,31 @@ func TestUnplaceable(t *testing.T) {
 	}
 }
 
+// What there is room for, while it is being copied, is not taken for missing: the message names the files that have no place.
+func TestUnplaceableLargeOnes(t *testing.T) {
+	w := newWorld(t, t, 2, "a", "b", "c")
+	defer w.stop()
+	w.room(2000, "a")
+	w.room(100, "b", "c")
+	w.tree.put("one", 900*mib)
+	w.tree.put("two", 900*mib)
+	for i := range 5 {
+		w.tree.put(fmt.Sprintf("small%d", i), mib)
+	}
+	w.scan()
+	w.settle(0, "a", "b", "c")
+	want := "2 files of 900Mi fit on 1 host only; add 900Mi on another host or lower minReplicas"
+	if s := w.c.Status(); s.PlaceableMessage != want {
+		t.Errorf("placeable: %q, want %q", s.PlaceableMessage, want)
+	}
+	if why := w.c.Feasible(1); why != "" {
+		t.Errorf("one replica of each fits, but: %q", why)
+	}
+	if why := w.c.Feasible(4); !strings.Contains(why, "fit on 3 hosts only") && !strings.Contains(why, "fit on 1 host only") {
+		t.Errorf("four replicas on three hosts: %q", why)
+	}
+}
+
 // A file that changes is brought up to date where it is, and not copied to others.
 func TestChangedFile(t *testing.T) {
 	w := newWorld(t, t, 2, "a", "b", "c", "d")

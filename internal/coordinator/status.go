@@ -7,7 +7,6 @@ import (
 
 	v1 "clusterbackup/api/v1"
 	"clusterbackup/internal/catalog"
-	"clusterbackup/internal/placement"
 )
 
 // Status is the source's state as counted; it costs nothing.
@@ -64,7 +63,7 @@ func (c *Coordinator) Status() Status {
 	for _, class := range c.cat.Classes() {
 		s.count(v, &class, holding)
 	}
-	s.PlaceableMessage = c.feasible(v, holding)
+	s.PlaceableMessage = c.feasible(v, v.min, holding)
 	s.Placeable = s.PlaceableMessage == ""
 	s.Unheard = c.unheard()
 	for _, p := range c.problems.byKey {
@@ -131,56 +130,4 @@ func (c *Coordinator) unheard() []v1.HostName {
 		}
 	}
 	return names
-}
-
-// feasible says why the desired replicas don't fit, and what to do; empty if they do, or if that can't be told. Room is
-// what hosts said last, also those that are silent for a while.
-func (c *Coordinator) feasible(v *view, holding []sum) string {
-	files, bytes := c.cat.Total()
-	if files == 0 {
-		return ""
-	}
-	hosts := slices.Clone(v.hosts)
-	known := 0
-	for i := range hosts {
-		h := c.hosts[hosts[i].Name]
-		if h == nil || !h.hello || c.lost[hosts[i].Name] {
-			continue
-		}
-		known++
-		info, _ := c.info(h.name)
-		hosts[i].Room, hosts[i].MaxFile, hosts[i].Open = holding[i].bytes, 0, false
-		for _, l := range h.locations {
-			if info.Draining || l.info.Draining {
-				continue
-			}
-			hosts[i].Open = true
-			if !info.Cordoned && !l.info.NoNew {
-				hosts[i].Room += max(l.room, 0)
-			}
-		}
-	}
-	if known == 0 {
-		return "no host with backup space has reported yet"
-	}
-	verdict := placement.Feasible(hosts, c.demands(files, bytes), v.min)
-	if verdict.Fit == placement.Unfit {
-		return verdict.Message
-	}
-	return ""
-}
-
-// demands is the files for feasibility: all of them, told apart by the size of the largest where it is known.
-func (c *Coordinator) demands(files, bytes int64) []placement.Demand {
-	d := placement.Demand{Files: files, Bytes: bytes}
-	_ = c.cat.View(func(tx *catalog.Tx) error {
-		for _, class := range c.cat.Classes() {
-			tx.Members(class.ID, unbounded, catalog.Member{}, func(m catalog.Member) bool {
-				d.Largest = max(d.Largest, m.Size)
-				return false
-			})
-		}
-		return nil
-	})
-	return []placement.Demand{d}
 }

@@ -260,6 +260,15 @@ func (b *backend) check(ctx context.Context, objects []v1.Object) (warnings map[
 	for _, w := range warns {
 		warnings[w.Refs[0]] = append(warnings[w.Refs[0]], w.Error())
 	}
+	for _, obj := range objects {
+		source, ok := obj.(*v1.Source)
+		if !ok || len(warnings[v1.RefOf(obj)]) > 0 {
+			continue
+		}
+		if why := b.unfit(ctx, source); why != "" {
+			warnings[v1.RefOf(obj)] = []string{"the desired replicas do not fit: " + why}
+		}
+	}
 	return warnings, nil
 }
 

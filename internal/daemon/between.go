@@ -3,6 +3,8 @@ package daemon
 import (
 	"context"
 	"iter"
+	"slices"
+	"time"
 
 	v1 "clusterbackup/api/v1"
 	"clusterbackup/internal/admin"
@@ -12,6 +14,11 @@ import (
 type verifyRequest struct {
 	Location v1.LocationName
 	Source   v1.SourceName
+}
+
+type feasibleRequest struct {
+	Source   v1.SourceName
+	Replicas int
 }
 
 // registerBetween has this host tell others what its own administrators ask them about: events, figures, verification. Each
@@ -28,6 +35,12 @@ func registerBetween(server *transport.Server, b *backend) {
 			return nil, err
 		}
 		return b.topHere(q.Kind), nil
+	})
+	transport.Handle(server, "cb.Feasible", func(_ context.Context, peer transport.Peer, q feasibleRequest) (string, error) {
+		if _, err := hostOf(peer); err != nil {
+			return "", err
+		}
+		return b.feasibleHere(q), nil
 	})
 	transport.HandleStream(server, "cb.Verify", func(ctx context.Context, peer transport.Peer, q verifyRequest) iter.Seq2[admin.VerifyProgress, error] {
 		if _, err := hostOf(peer); err != nil {
@@ -52,4 +65,40 @@ func registerBetween(server *transport.Server, b *backend) {
 
 func callVerify(ctx context.Context, p *peers, host v1.HostName, q verifyRequest) iter.Seq2[admin.VerifyProgress, error] {
 	return transport.CallStream[admin.VerifyProgress](ctx, p.client(host), "cb.Verify", q)
+}
+
+// feasibleHere says why so many replicas of a source of this host don't fit; empty if they do, or if that can't be told now.
+func (b *backend) feasibleHere(q feasibleRequest) string {
+	running, done := b.sources.Use(q.Source)
+	defer done()
+	if running == nil {
+		return ""
+	}
+	if counts := running.Coordinator.Status(); len(counts.Unheard) > 0 {
+		return ""
+	}
+	return running.Coordinator.Feasible(q.Replicas)
+}
+
+// unfit says the same of a changed source on any host, and does not wait long for an answer.
+func (b *backend) unfit(ctx context.Context, source *v1.Source) string {
+	sources := b.desired.Sources()
+	i := slices.IndexFunc(sources, func(s *v1.Source) bool { return s.Name == source.Name })
+	if i < 0 || sources[i].Spec.Host != source.Spec.Host {
+		return "" // nobody knows its files yet
+	}
+	want := source.DeepCopy()
+	cluster := b.desired.Cluster()
+	v1.Default(want, &cluster.Spec)
+	q := feasibleRequest{v1.SourceName(source.Name), int(want.Spec.MinReplicas)}
+	if source.Spec.Host == b.identity.Host() {
+		return b.feasibleHere(q)
+	}
+	ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
+	defer cancel()
+	why, err := ask[string](ctx, b.peers, source.Spec.Host, "cb.Feasible", &q)
+	if err != nil {
+		return ""
+	}
+	return *why
 }
