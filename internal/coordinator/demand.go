@@ -59,6 +59,19 @@ func (v *view) taken(class *catalog.Class) []int {
 	return hosts
 }
 
+// takenOf is taken for one file of a class: a host whose location keeps failing to bring the file up to date is left out.
+func (c *Coordinator) takenOf(v *view, key catalog.Key, class *catalog.Class) []int {
+	return slices.DeleteFunc(v.taken(class), func(h int) bool {
+		on := func(id catalog.HolderID) bool { return v.holder(id).host == h }
+		if slices.ContainsFunc(class.Confirmed, func(id catalog.HolderID) bool { return on(id) && !v.holder(id).gone }) {
+			return false
+		}
+		return !slices.ContainsFunc(v.renewing(class), func(id catalog.HolderID) bool {
+			return on(id) && !c.refusals.stuck(key, v.holder(id).Holder)
+		})
+	})
+}
+
 // missing is how many more copies are wanted beyond those on these hosts.
 func (v *view) missing(hosts []int, want int) int {
 	var domains []string

@@ -180,7 +180,7 @@ func (c *Coordinator) answerFor(a *HelloAnswer, v *view, h *host, name v1.Locati
 		}
 		a.Surplus = a.Surplus || known && v.mayLetGo(&class, id, placement.Tidy)
 	}
-	a.Claimable = a.Claimable || c.reliefs.toward(h.name)
+	a.Claimable = a.Claimable || c.reliefs.toward(h.name) || len(c.refusals.until) > 0 && c.planned().Largest(me) > 0
 	a.Surplus = a.Surplus || c.reliefs.done(h.name)
 }
 

@@ -150,7 +150,7 @@ const (
 func (k *picker) lacking(key catalog.Key, e *catalog.Entry, want int) bool {
 	class := catalog.Class{Files: 1, Bytes: e.Size}
 	class.Confirmed, class.Other = catalog.Sets(e)
-	hosts := k.p.view.taken(&class)
+	hosts := k.c.takenOf(k.p.view, key, &class)
 	for _, n := range k.c.claims.byKey[key] {
 		if h, ok := k.p.view.index[n.host]; ok && !slices.Contains(hosts, h) {
 			hosts = append(hosts, h)

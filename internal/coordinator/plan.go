@@ -27,9 +27,9 @@ type plan struct {
 type group struct {
 	hosts   []int
 	missing int
-	// classes hold the files that nobody has claimed; claimed are those that somebody has.
+	// classes hold the files that are alike; single are those that somebody has claimed or keeps failing at.
 	classes []uint32
-	claimed []catalog.Member
+	single  []catalog.Member
 }
 
 const (
@@ -67,16 +67,20 @@ func (c *Coordinator) makePlan() *plan {
 	}
 	for key, list := range c.claims.byKey {
 		hosts := slices.Clone(taken[list[0].class])
+		if class, ok := c.cat.Class(list[0].class); ok && len(c.refusals.until) > 0 {
+			hosts = c.takenOf(v, key, &class)
+		}
 		for _, n := range list {
 			if h, ok := v.index[n.host]; ok && !slices.Contains(hosts, h) {
 				hosts = append(hosts, h)
 			}
 		}
 		slices.Sort(hosts)
-		b.addClaimed(hosts, v.min, catalog.Member{Key: key, Size: list[0].size})
+		b.addSingle(hosts, v.min, catalog.Member{Key: key, Size: list[0].size})
 	}
+	c.addStuck(&b, v, taken)
 	for i := range p.groups {
-		slices.SortFunc(p.groups[i].claimed, larger)
+		slices.SortFunc(p.groups[i].single, larger)
 	}
 	hosts := slices.Clone(v.hosts)
 	for i := range hosts {
@@ -130,11 +134,36 @@ func (b *planBuilder) add(hosts []int, want int, class uint32, files, bytes int6
 	}
 }
 
-func (b *planBuilder) addClaimed(hosts []int, want int, m catalog.Member) {
+// addStuck adds the files whose holders don't bring them up to date, as they were to.
+func (c *Coordinator) addStuck(b *planBuilder, v *view, taken map[uint32][]int) {
+	keys := c.refusals.stuckKeys()
+	if len(keys) == 0 {
+		return
+	}
+	slices.Sort(keys)
+	_ = c.cat.View(func(tx *catalog.Tx) error {
+		for _, key := range keys {
+			e, err := tx.Get(key)
+			if err != nil || e == nil || !e.Live() || len(c.claims.byKey[key]) > 0 {
+				continue
+			}
+			class, ok := c.cat.Class(e.Class())
+			if !ok {
+				continue
+			}
+			if hosts := c.takenOf(v, key, &class); len(hosts) < len(taken[class.ID]) {
+				b.addSingle(hosts, v.min, catalog.Member{Key: key, Size: e.Size})
+			}
+		}
+		return nil
+	})
+}
+
+func (b *planBuilder) addSingle(hosts []int, want int, m catalog.Member) {
 	if i := b.group(hosts, want); i >= 0 {
 		b.classes[i].Files++
 		b.classes[i].Bytes += m.Size
-		b.p.groups[i].claimed = append(b.p.groups[i].claimed, m)
+		b.p.groups[i].single = append(b.p.groups[i].single, m)
 		b.p.need += int64(b.classes[i].Missing) * m.Size
 	}
 }
@@ -200,7 +229,7 @@ func (c *Coordinator) eachMember(tx *catalog.Tx, p *plan, g int, most int64, vis
 			return visit(m)
 		})
 	}
-	for _, m := range p.groups[g].claimed {
+	for _, m := range p.groups[g].single {
 		if m.Size <= most && !visit(m) {
 			return
 		}

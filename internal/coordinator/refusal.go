@@ -59,6 +59,27 @@ func (r *refusals) fail(key catalog.Key, at catalog.Holder, now time.Time) {
 	r.add(key, at, now, pause)
 }
 
+// stuckFrom is how long a pause must be for a location to be taken to be stuck with a file: it failed at it more than once, or has no
+// room for it.
+const stuckFrom = 2 * firstPause
+
+// stuck tells whether a location keeps failing at a file. What it has of it does not keep others from being given the file.
+func (r *refusals) stuck(key catalog.Key, at catalog.Holder) bool {
+	return r.until[refusalKey{key, at}].pause >= stuckFrom
+}
+
+// stuckKeys lists the files that some location keeps failing at.
+func (r *refusals) stuckKeys() (keys []catalog.Key) {
+	seen := make(map[catalog.Key]bool)
+	for k, x := range r.until {
+		if x.pause >= stuckFrom && !seen[k.key] {
+			seen[k.key] = true
+			keys = append(keys, k.key)
+		}
+	}
+	return keys
+}
+
 func (r *refusals) clear(key catalog.Key, at catalog.Holder) { delete(r.until, refusalKey{key, at}) }
 
 // expire forgets those that are over for so long that the next failure is a new matter.

@@ -475,6 +475,38 @@ func TestChangedFile(t *testing.T) {
 	}
 }
 
+// Who has an outdated replica and keeps failing to bring it up to date does not stand in the way of others.
+func TestChangedFileThatItsHolderCannotCopy(t *testing.T) {
+	w := newWorld(t, t, 2, "a", "b", "c")
+	defer w.stop()
+	w.room(20, "a", "b")
+	w.many(3, mib)
+	w.settle(0, "a", "b", "c")
+	w.room(20, "c")
+	w.tree.put("d0/f00", 2*mib)
+	w.scan()
+	for range 20 {
+		w.pass(time.Minute, "a", "b", "c")
+		a := w.peers["a"]
+		for _, f := range a.claim(10) {
+			a.release(f, ReasonFailed)
+		}
+		w.settle(0, "b", "c")
+	}
+	var holders []v1.HostName
+	for _, r := range w.file("d0/f00").Status.Replicas {
+		if r.State == v1.ReplicaConfirmed {
+			holders = append(holders, r.Host)
+		}
+	}
+	if !slices.Equal(holders, []v1.HostName{"b", "c"}) {
+		t.Errorf("confirmed at %v, want b and c", holders)
+	}
+	if n := w.copies(); n != 3*2+2 {
+		t.Errorf("%d copies, want 8: nothing else moves", n)
+	}
+}
+
 // Only the change time differs, as after chmod: the same bytes are confirmed again without being copied.
 func TestTouchedFile(t *testing.T) {
 	w := newWorld(t, t, 2, "a", "b")
