@@ -491,7 +491,8 @@ func TestChangedFileThatItsHolderCannotCopy(t *testing.T) {
 		for _, f := range a.claim(10) {
 			a.release(f, ReasonFailed)
 		}
-		w.settle(0, "b", "c")
+		w.peers["b"].work()
+		w.peers["c"].work()
 	}
 	var holders []v1.HostName
 	for _, r := range w.file("d0/f00").Status.Replicas {
