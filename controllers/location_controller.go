@@ -155,6 +155,8 @@ func ReasonOfLocation(err error) string {
 		return "Rebuilding"
 	case errors.Is(err, location.ErrNotEmpty):
 		return "NotEmpty"
+	case errors.Is(err, location.ErrBusy):
+		return "InUse"
 	}
 	return "Unusable"
 }
