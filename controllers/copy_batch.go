@@ -164,15 +164,17 @@ func (b *copyBatch) fetch(ctx context.Context, partial *location.Batch) error {
 	for _, f := range b.files {
 		pull.Files = append(pull.Files, f.Path)
 		held = held || f.Held
-		// A file that has grown since it was claimed must not take more than was reserved.
+		// Files that have grown since they were claimed must not take more than was reserved.
 		pull.MaxSize = max(pull.MaxSize, f.Size, 1)
+		pull.MaxBytes += f.Size
 	}
+	pull.MaxBytes = max(pull.MaxBytes, 1)
 	if held {
 		pull.CopyDest = []string{b.location.SourceDir(b.session.client.Source)}
 	}
 	stats, err := pull.Run(ctx)
 	b.Counters.Add(b.session.client.Source, b.location.Name, Count{ReceivedBytes: stats.BytesReceived})
-	if err != nil {
+	if err != nil && !errors.Is(err, rsync.ErrTooLarge) { // else what is whole is taken, and the others are looked at again
 		return fmt.Errorf("copy %d files: %w", len(b.files), err)
 	}
 	return nil

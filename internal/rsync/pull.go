@@ -39,6 +39,7 @@ type Pull struct {
 	CopyDest       []string
 	BandwidthLimit int64         // bytes per second; 0: none
 	MaxSize        int64         // files that are larger by now are left out, in bytes; 0: none
+	MaxBytes       int64         // about how many bytes may come in all, see ErrTooLarge; 0: any number
 	Timeout        time.Duration // ends a transfer in which nothing moves; 0: 5 minutes
 	Owner          bool          // keep numeric owner and group, where this process may
 	Xattrs         bool          // keep extended attributes, where this process and the file systems may
@@ -55,7 +56,7 @@ var (
 
 // Run fetches the files. nil: look at Dest for what arrived; Stats.Partial says that some did not. A file that arrived has
 // its modification time and mode; one that did not is absent, or unfinished with another modification time or size.
-// ErrDenied, ErrUnavailable, ErrUnreachable, ErrBroken, ErrWrite, ErrFailed: even then some files may be whole.
+// ErrDenied, ErrUnavailable, ErrUnreachable, ErrBroken, ErrWrite, ErrTooLarge, ErrFailed: even then some files may be whole.
 // When ctx ends, so does every process that Run started.
 func (p Pull) Run(ctx context.Context) (Stats, error) {
 	var stats Stats
@@ -88,6 +89,9 @@ func (p Pull) run(ctx context.Context, list []byte, stats *Stats) (waited, shell
 		prepare(cmd)
 		cmd.Dir = "/"
 		cmd.Env = append(cmd.Env, verdictVariable+"="+strconv.Itoa(verdictFD))
+		if p.MaxBytes > 0 {
+			cmd.Env = append(cmd.Env, limitVariable+"="+strconv.FormatInt(p.wireLimit(), 10))
+		}
 		cmd.ExtraFiles = []*os.File{tell}
 		cmd.Stdin, cmd.Stdout, cmd.Stderr = bytes.NewReader(list), out, errs
 		return cmd.Run()

@@ -69,6 +69,35 @@ func pullStrange(t *testing.T, src, dst string) {
 	}
 }
 
+// Files that have grown since their sizes were told must not fill the disk: each may be as large as the largest, all together may not.
+func TestPullEndsWhenMoreComesThanWasAskedFor(t *testing.T) {
+	src, dst := t.TempDir(), t.TempDir()
+	files := []string{"a", "b", "c", "d"}
+	for _, name := range files {
+		put(t, src+"/"+name, strings.Repeat(name, 1<<20))
+	}
+	p := serve(t, src).pull(t, dst, files...)
+	p.MaxSize, p.MaxBytes = 1<<20, 2<<20
+	_, err := p.Run(t.Context())
+	if !errors.Is(err, rsync.ErrTooLarge) {
+		t.Errorf("got %v, want %v", err, rsync.ErrTooLarge)
+	}
+	sum := int64(0)
+	for _, name := range files {
+		if info, err := os.Stat(dst + "/" + name); err == nil {
+			sum += info.Size()
+		}
+	}
+	if sum > p.MaxBytes+256<<10 {
+		t.Errorf("%d bytes came, at most %d were wanted", sum, p.MaxBytes)
+	}
+	dst = t.TempDir()
+	p.Dest, p.MaxBytes = dst, 4<<20
+	if _, err := p.Run(t.Context()); err != nil {
+		t.Errorf("as much as was asked for: %v", err)
+	}
+}
+
 func TestPullFromBelowASubfolder(t *testing.T) {
 	src, dst := t.TempDir(), t.TempDir()
 	put(t, src+"/.clusterbackup/versions/photos/a/#b~20260101T000000Z", "old")
