@@ -132,8 +132,11 @@ func (b *copyBatch) run(ctx context.Context) (int, error) {
 	defer partial.Close()
 	if err := b.fetch(ctx, partial); err != nil {
 		reason := reasonInterrupted
-		if errors.Is(err, rsync.ErrFailed) {
+		switch {
+		case errors.Is(err, rsync.ErrFailed):
 			reason = coordinator.ReasonFailed
+		case errors.Is(err, location.ErrFull):
+			reason = coordinator.ReasonNoRoom
 		}
 		b.giveAll(reason, err)
 		return 0, err
@@ -172,7 +175,9 @@ func (b *copyBatch) fetch(ctx context.Context, partial *location.Batch) error {
 	if held {
 		pull.CopyDest = []string{b.location.SourceDir(b.session.client.Source)}
 	}
-	stats, err := pull.Run(ctx)
+	guarded, stop := partial.Guard(ctx)
+	stats, err := pull.Run(guarded)
+	stop()
 	b.Counters.Add(b.session.client.Source, b.location.Name, Count{ReceivedBytes: stats.BytesReceived})
 	if err != nil && !errors.Is(err, rsync.ErrTooLarge) { // else what is whole is taken, and the others are looked at again
 		return fmt.Errorf("copy %d files: %w", len(b.files), err)
