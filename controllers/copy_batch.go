@@ -119,7 +119,8 @@ func (b *copyBatch) keepLease(ctx context.Context) (stop func()) {
 func (b *copyBatch) run(ctx context.Context) (int, error) {
 	source := b.session.client.Source
 	began := time.Now()
-	options := location.BatchOptions{Reservation: b.space, KeepVersions: b.Retention(source).Versions.Duration}
+	keep := b.Retention(source)
+	options := location.BatchOptions{Reservation: b.space, KeepVersions: keep.Versions.Duration, MaxVersions: int(*keep.MaxVersions)}
 	if len(b.files) == 1 && b.files[0].Size >= location.ResumeFrom {
 		options.Resume = b.files[0].Path
 	}

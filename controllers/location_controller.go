@@ -183,10 +183,7 @@ func (r *LocationReconciler) keepHouse(ctx context.Context, k *keptLocation) err
 		return err
 	}
 	for _, source := range sources {
-		if !r.SourceDeleted(source) {
-			continue
-		}
-		if err := r.retireSource(ctx, l, source); err != nil {
+		if err := r.keepSource(ctx, l, source); err != nil {
 			return err
 		}
 	}
@@ -213,9 +210,21 @@ func (r *LocationReconciler) expireInterval() time.Duration {
 	return max(interval, expireOften)
 }
 
-// retireSource moves all replicas of a deleted source to versions/, where its retention runs out by this host's clock.
+// keepSource remembers how long a source has its deleted files kept, and retires what is held of one that was deleted.
+func (r *LocationReconciler) keepSource(ctx context.Context, l *location.Location, source v1.SourceName) error {
+	if want := sourceNamed(r.Desired, source); want != nil {
+		return l.NoteDeleted(source, RetentionOf(want).Deleted.Duration)
+	}
+	if !r.SourceDeleted(source) {
+		return nil
+	}
+	return r.retireSource(ctx, l, source)
+}
+
+// retireSource moves all replicas of a deleted source to versions/, where its retention, or the default one if that is longer, runs
+// out by this host's clock.
 func (r *LocationReconciler) retireSource(ctx context.Context, l *location.Location, source v1.SourceName) error {
-	keep := RetentionOf(nil).Deleted.Duration
+	keep := max(RetentionOf(nil).Deleted.Duration, l.NotedDeleted(source))
 	for folder, err := range l.Folders(source, "") {
 		if err != nil {
 			return err

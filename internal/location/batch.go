@@ -32,8 +32,24 @@ type BatchOptions struct {
 	Reservation *Reservation
 	// Resume, for a batch of one big file, is its path: what an earlier batch left of the copy is there again.
 	Resume v1.RelPath
-	// KeepVersions is how long a version that is replaced is kept at least.
+	// KeepVersions is how long a version that is replaced is kept at least, as long as a file has no more than MaxVersions (0: any
+	// number) of them. Neither is shortened later.
 	KeepVersions time.Duration
+	MaxVersions  int
+}
+
+// promise is what a version is given when it is set aside.
+type promise struct {
+	keep  time.Duration
+	count int // see Version.Count
+}
+
+func (o *BatchOptions) promise() promise {
+	count := o.MaxVersions
+	if count <= 0 {
+		count = anyCount
+	}
+	return promise{o.KeepVersions, count}
 }
 
 // Batch is some files on their way into the location. It has a folder of its own until Close.

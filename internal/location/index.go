@@ -20,7 +20,8 @@ import (
 //	         closed (see closedFile)
 //	intents  number → what is being done to the files right now; empty unless a crash left something
 //	sources  SOURCE → replicas (pathKey → Record), versions (versionKey → Version),
-//	         totals, highest (generation), changed, summed (counters: do the sums need writing?), manifest (its version)
+//	         totals, highest (generation), changed, summed (counters: do the sums need writing?), manifest (its version),
+//	         deleted (see NoteDeleted)
 var (
 	bucketMeta     = []byte("meta")
 	bucketIntents  = []byte("intents")
@@ -37,6 +38,7 @@ var (
 	keyChanged  = []byte("changed")
 	keySummed   = []byte("summed")
 	keyManifest = []byte("manifest")
+	keyDeleted  = []byte("deleted")
 )
 
 // maxKey is what bbolt takes; paths longer than that are refused.

@@ -111,6 +111,61 @@ func TestOldVersionStaysWhileTheNewOneIsUnconfirmed(t *testing.T) {
 	audit(t, l)
 }
 
+// What was promised when a version was set aside is kept, whatever the source's retention says later, or that of a source that is gone.
+func TestSmallerNumberOfVersionsShortensNothing(t *testing.T) {
+	h := newHome(t)
+	clock := time.Unix(1e9, 0)
+	h.cfg.Clock = func() time.Time { return clock }
+	l := h.open()
+	rewrite := func(n, most int) {
+		for range n {
+			clock = clock.Add(time.Minute)
+			b, err := l.Begin(t.Context(), photos, BatchOptions{KeepVersions: 100 * time.Hour, MaxVersions: most})
+			fatalIf(t, err)
+			next := file{"a", fmt.Sprint(clock.Unix()), uint64(clock.Unix())}
+			published, err := b.Publish(t.Context(), stage(t, b, next))
+			fatalIf(t, errors.Join(err, published[0].Err, b.Close()))
+			fatalIf(t, l.Confirmed(photos, []v1.RelPath{"a"}))
+		}
+	}
+	kept := func(most int) int {
+		t.Helper()
+		_, err := l.Expire(t.Context(), clock, func(v1.SourceName) Retention { return Retention{MaxVersions: most} })
+		fatalIf(t, err)
+		l = h.reopen(l)
+		return len(versionsOf(t, l, "a"))
+	}
+	rewrite(9, 20)
+	if n := kept(3); n != 8 {
+		t.Errorf("%d versions after the number was made smaller, 8 were promised", n)
+	}
+	rewrite(30, 20)
+	if n := kept(20); n != 20 {
+		t.Errorf("%d versions, 20 are wanted", n)
+	}
+	clock = clock.Add(101 * time.Hour)
+	rewrite(9, 3)
+	if n := kept(3); n != 3 {
+		t.Errorf("%d versions after what was promised earlier is over, want 3", n)
+	}
+	audit(t, l)
+}
+
+func TestRetentionOfDeletedFilesOutlivesTheSource(t *testing.T) {
+	h := newHome(t)
+	l := h.open()
+	fatalIf(t, l.NoteDeleted(photos, time.Hour)) // nothing is held: nothing to remember
+	if keep := l.NotedDeleted(photos); keep != 0 {
+		t.Errorf("noted %v", keep)
+	}
+	put(t, l, file{"a", "1", 1})
+	fatalIf(t, l.NoteDeleted(photos, 8760*time.Hour))
+	l = h.reopen(l)
+	if keep := l.NotedDeleted(photos); keep != 8760*time.Hour {
+		t.Errorf("noted %v", keep)
+	}
+}
+
 // TestThinningKeepsOldestAndNewest: whoever writes a file over and over must not push out what was there before.
 func TestThinningKeepsOldestAndNewest(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
