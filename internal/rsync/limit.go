@@ -5,6 +5,8 @@ import (
 	"io"
 	"os"
 	"strconv"
+
+	v1 "clusterbackup/api/v1"
 )
 
 // ErrTooLarge: the files are larger than Pull.MaxBytes by now.
@@ -16,9 +18,9 @@ const limitVariable = "CLUSTERBACKUP_RSH_LIMIT"
 
 // wireLimit is how many bytes of rsync's protocol may bring p.MaxBytes bytes of files: names, attributes and block sums come on top.
 // Nothing is compressed.
-func (p Pull) wireLimit() int64 {
+func (p Pull) wireLimit(files []v1.RelPath) int64 {
 	limit := p.MaxBytes + p.MaxBytes>>9 + 64<<10
-	for _, file := range p.Files {
+	for _, file := range files {
 		limit += int64(len(file)) + 256
 	}
 	return limit
