@@ -109,7 +109,7 @@ func (r *LocationReconciler) ensure(ctx context.Context, k *keptLocation, want *
 
 func (r *LocationReconciler) openLocation(name v1.LocationName, want *v1.Location) (*location.Location, error) {
 	config := r.Config
-	config.Name, config.Root, config.Init = name, want.Spec.Path, true
+	config.Name, config.Root, config.Init, config.Uptime = name, want.Spec.Path, true, monotonic
 	config.Capacity, config.Reserve = limitsOf(want)
 	if err := r.makeParents(name, want.Spec.Path); err != nil {
 		return nil, err
@@ -190,6 +190,10 @@ func (r *LocationReconciler) keepHouse(ctx context.Context, k *keptLocation) err
 	if err := l.FlushSums(ctx, sumsQuiet); err != nil {
 		return err
 	}
+	now, err := l.AgingTime()
+	if err != nil {
+		return err
+	}
 	if r.expired == nil {
 		r.expired = map[v1.LocationName]time.Time{}
 	}
@@ -197,7 +201,7 @@ func (r *LocationReconciler) keepHouse(ctx context.Context, k *keptLocation) err
 		return nil
 	}
 	r.expired[k.name] = time.Now()
-	_, err = l.Expire(ctx, time.Now(), r.retention)
+	_, err = l.Expire(ctx, now, r.retention)
 	return err
 }
 

@@ -17,7 +17,7 @@ import (
 // The index is one bbolt file:
 //
 //	meta     uid, root (what the root's inode was), clock (the latest time written), rebuild (present: not complete),
-//	         closed (see closedFile)
+//	         closed (see closedFile), age (see AgingTime)
 //	intents  number → what is being done to the files right now; empty unless a crash left something
 //	sources  SOURCE → replicas (pathKey → Record), versions (versionKey → Version),
 //	         totals, highest (generation), changed, summed (counters: do the sums need writing?), manifest (its version),

@@ -151,6 +151,52 @@ func TestSmallerNumberOfVersionsShortensNothing(t *testing.T) {
 	audit(t, l)
 }
 
+// What is kept for thirty days lies there for thirty days of the host's running, whatever happens to its clock.
+func TestRetentionRunsWhileSomebodyLooks(t *testing.T) {
+	const day = 24 * time.Hour
+	h := newHome(t)
+	wall, up := time.Unix(1.7e9, 0), time.Duration(0)
+	h.cfg.Clock = func() time.Time { return wall }
+	h.cfg.Uptime = func() time.Duration { return up }
+	l := h.open()
+	pass := func(d time.Duration) { wall, up = wall.Add(d), up+d }
+	start := wall
+	aged := func(what string, want time.Duration) {
+		t.Helper()
+		now, err := l.AgingTime()
+		fatalIf(t, err)
+		if got := now.Sub(start); (got - want).Abs() > 10*time.Minute {
+			t.Errorf("%s: aged by %v, want %v", what, got, want)
+		}
+	}
+	aged("at first", 0)
+	pass(day)
+	aged("a day later", day)
+	wall = wall.Add(60 * day)
+	aged("after the clock was put forward", day)
+	pass(time.Hour)
+	aged("an hour later", day+time.Hour)
+	wall = wall.Add(-60 * day)
+	aged("after the clock was put back", day+time.Hour)
+	wall = wall.Add(time.Minute)
+	aged("after it was corrected a little", day+time.Hour)
+	l = h.reopen(l)
+	aged("after a restart", day+time.Hour)
+	wall = wall.Add(40 * 365 * day)
+	aged("after a step soon after the start", day+time.Hour)
+	fatalIf(t, l.Close())
+	wall, up = wall.Add(-40*365*day), 0 // it starts with the right time again
+	pass(time.Hour)
+	l = h.open()
+	aged("after a restart with another clock", day+time.Hour) // whether an hour passed meanwhile cannot be told
+	fatalIf(t, l.Close())
+	pass(90 * day)
+	l = h.open()
+	aged("after ninety days in a drawer", 2*day+time.Hour)
+	pass(day)
+	aged("a day after that", 3*day+time.Hour)
+}
+
 func TestRetentionOfDeletedFilesOutlivesTheSource(t *testing.T) {
 	h := newHome(t)
 	l := h.open()

@@ -38,6 +38,8 @@ type Config struct {
 	Disks *Disks
 	// Clock is time.Now unless given.
 	Clock func() time.Time
+	// Uptime grows as time passes, whatever is done to the clock, and goes on while the host sleeps; nil: the process's own.
+	Uptime func() time.Duration
 	// Workers is how many files are hashed at once; 0: 2.
 	Workers int
 	Log     logr.Logger
@@ -63,6 +65,7 @@ type Location struct {
 	mu         sync.Mutex
 	rebuildMu  sync.Mutex   // held by Rebuild
 	keptMu     sync.Mutex   // held while a file of sums or manifests is replaced
+	age        age          // guarded by keptMu
 	clock      atomic.Int64 // the latest time seen, Unix seconds
 	rebuilding atomic.Bool
 
@@ -82,6 +85,10 @@ type Location struct {
 func Open(cfg Config) (*Location, error) {
 	if cfg.Clock == nil {
 		cfg.Clock = time.Now
+	}
+	if cfg.Uptime == nil {
+		began := time.Now()
+		cfg.Uptime = func() time.Duration { return time.Since(began) }
 	}
 	cfg.Workers = cmp.Or(cfg.Workers, 2)
 	if cfg.Disks == nil {
