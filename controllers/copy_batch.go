@@ -119,7 +119,8 @@ func (b *copyBatch) keepLease(ctx context.Context) (stop func()) {
 func (b *copyBatch) run(ctx context.Context) (int, error) {
 	source := b.session.client.Source
 	began := time.Now()
-	options := location.BatchOptions{Reservation: b.space, KeepVersions: b.Retention(source).Versions.Duration}
+	keep := b.Retention(source)
+	options := location.BatchOptions{Reservation: b.space, KeepVersions: keep.Versions.Duration, MaxVersions: int(*keep.MaxVersions)}
 	if len(b.files) == 1 && b.files[0].Size >= location.ResumeFrom {
 		options.Resume = b.files[0].Path
 	}
@@ -132,8 +133,11 @@ func (b *copyBatch) run(ctx context.Context) (int, error) {
 	defer partial.Close()
 	if err := b.fetch(ctx, partial); err != nil {
 		reason := reasonInterrupted
-		if errors.Is(err, rsync.ErrFailed) {
+		switch {
+		case errors.Is(err, rsync.ErrFailed):
 			reason = coordinator.ReasonFailed
+		case errors.Is(err, location.ErrFull):
+			reason = coordinator.ReasonNoRoom
 		}
 		b.giveAll(reason, err)
 		return 0, err
@@ -164,15 +168,19 @@ func (b *copyBatch) fetch(ctx context.Context, partial *location.Batch) error {
 	for _, f := range b.files {
 		pull.Files = append(pull.Files, f.Path)
 		held = held || f.Held
-		// A file that has grown since it was claimed must not take more than was reserved.
+		// Files that have grown since they were claimed must not take more than was reserved.
 		pull.MaxSize = max(pull.MaxSize, f.Size, 1)
+		pull.MaxBytes += f.Size
 	}
+	pull.MaxBytes = max(pull.MaxBytes, 1)
 	if held {
 		pull.CopyDest = []string{b.location.SourceDir(b.session.client.Source)}
 	}
-	stats, err := pull.Run(ctx)
+	guarded, stop := partial.Guard(ctx)
+	stats, err := pull.Run(guarded)
+	stop()
 	b.Counters.Add(b.session.client.Source, b.location.Name, Count{ReceivedBytes: stats.BytesReceived})
-	if err != nil {
+	if err != nil && !errors.Is(err, rsync.ErrTooLarge) { // else what is whole is taken, and the others are looked at again
 		return fmt.Errorf("copy %d files: %w", len(b.files), err)
 	}
 	return nil

@@ -89,7 +89,7 @@ func (i *inventory) add(ctx context.Context, folder location.Folder) error {
 func (i *inventory) send(ctx context.Context, last bool) error {
 	brief := make([]coordinator.FolderInventory, len(i.page))
 	for n, f := range i.page {
-		brief[n] = coordinator.FolderInventory{Folder: f.Folder, Digest: f.Digest}
+		brief[n] = coordinator.FolderInventory{Folder: f.Folder, Digest: f.Digest, Files: len(f.Records)}
 	}
 	answer, err := i.session.inventory(ctx, i.location, &coordinator.Inventory{Folders: brief, First: i.first})
 	if err != nil {

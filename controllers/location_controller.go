@@ -109,7 +109,7 @@ func (r *LocationReconciler) ensure(ctx context.Context, k *keptLocation, want *
 
 func (r *LocationReconciler) openLocation(name v1.LocationName, want *v1.Location) (*location.Location, error) {
 	config := r.Config
-	config.Name, config.Root, config.Init = name, want.Spec.Path, true
+	config.Name, config.Root, config.Init, config.Uptime = name, want.Spec.Path, true, monotonic
 	config.Capacity, config.Reserve = limitsOf(want)
 	if err := r.makeParents(name, want.Spec.Path); err != nil {
 		return nil, err
@@ -155,6 +155,8 @@ func ReasonOfLocation(err error) string {
 		return "Rebuilding"
 	case errors.Is(err, location.ErrNotEmpty):
 		return "NotEmpty"
+	case errors.Is(err, location.ErrBusy):
+		return "InUse"
 	}
 	return "Unusable"
 }
@@ -181,14 +183,15 @@ func (r *LocationReconciler) keepHouse(ctx context.Context, k *keptLocation) err
 		return err
 	}
 	for _, source := range sources {
-		if !r.SourceDeleted(source) {
-			continue
-		}
-		if err := r.retireSource(ctx, l, source); err != nil {
+		if err := r.keepSource(ctx, l, source); err != nil {
 			return err
 		}
 	}
 	if err := l.FlushSums(ctx, sumsQuiet); err != nil {
+		return err
+	}
+	now, err := l.AgingTime()
+	if err != nil {
 		return err
 	}
 	if r.expired == nil {
@@ -198,7 +201,7 @@ func (r *LocationReconciler) keepHouse(ctx context.Context, k *keptLocation) err
 		return nil
 	}
 	r.expired[k.name] = time.Now()
-	_, err = l.Expire(ctx, time.Now(), r.retention)
+	_, err = l.Expire(ctx, now, r.retention)
 	return err
 }
 
@@ -211,9 +214,21 @@ func (r *LocationReconciler) expireInterval() time.Duration {
 	return max(interval, expireOften)
 }
 
-// retireSource moves all replicas of a deleted source to versions/, where its retention runs out by this host's clock.
+// keepSource remembers how long a source has its deleted files kept, and retires what is held of one that was deleted.
+func (r *LocationReconciler) keepSource(ctx context.Context, l *location.Location, source v1.SourceName) error {
+	if want := sourceNamed(r.Desired, source); want != nil {
+		return l.NoteDeleted(source, RetentionOf(want).Deleted.Duration)
+	}
+	if !r.SourceDeleted(source) {
+		return nil
+	}
+	return r.retireSource(ctx, l, source)
+}
+
+// retireSource moves all replicas of a deleted source to versions/, where its retention, or the default one if that is longer, runs
+// out by this host's clock.
 func (r *LocationReconciler) retireSource(ctx context.Context, l *location.Location, source v1.SourceName) error {
-	keep := RetentionOf(nil).Deleted.Duration
+	keep := max(RetentionOf(nil).Deleted.Duration, l.NotedDeleted(source))
 	for folder, err := range l.Folders(source, "") {
 		if err != nil {
 			return err

@@ -184,6 +184,9 @@ func (ex *exchange) stream(p parcel) {
 		}
 	}()
 	err := p.src.send(&s)
+	if err == nil {
+		err = ex.answering.Err() // a body that stopped because its time was over has not come to its end
+	}
 	done = true
 	ex.endStream(&s, err)
 }

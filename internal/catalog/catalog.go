@@ -272,6 +272,8 @@ type state struct {
 	Whole bool
 	Root  anchor
 	Held  Held
+	// Orphans are replicas of files that the catalog, new or older than they are, has never seen.
+	Orphans Held
 }
 
 func be64(x uint64) []byte { return binary.BigEndian.AppendUint64(nil, x) }

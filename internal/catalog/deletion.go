@@ -32,6 +32,9 @@ const (
 	HeldMany = "MassDeletion"
 	// HeldEmpty: the root is empty.
 	HeldEmpty = "RootEmpty"
+	// HeldOrphans: holders have more files that the catalog has never seen than the source has: the catalog was lost, and what lies
+	// under the source's path may not be what it was.
+	HeldOrphans = "UnknownToCatalog"
 	// HeldForeign: the root, or a folder on another file system, is not the one it was.
 	HeldForeign = "AnotherFileSystem"
 )
@@ -107,21 +110,25 @@ func (s *Scan) judge(gone int64) Held {
 	default:
 		return Held{}
 	}
-	if was := s.c.Held(); was.Approved && was.Why == held.Why && was.Root == s.identity && gone <= was.Files {
+	if was := s.c.now().Held; was.Approved && was.Why == held.Why && was.Root == s.identity && gone <= was.Files {
 		return Held{}
 	}
 	return held
 }
 
-// Approve lets what is held through: the next scan that finds the same, or less, gone believes it. ErrNothingHeld.
+// Approve lets what is held through: the next scan, or inventory, that finds the same, or less, gone believes it. ErrNothingHeld.
 func (c *Catalog) Approve() (Held, error) {
 	var held Held
 	err := c.setState(func(st *state) bool {
-		held = st.Held
+		what := &st.Held
+		if what.Why == "" {
+			what = &st.Orphans
+		}
+		held = *what
 		if held.Why == "" || held.Approved {
 			return false
 		}
-		st.Held.Approved = true
+		what.Approved = true
 		return true
 	})
 	if err == nil && held.Why == "" {

@@ -64,8 +64,32 @@ func (c *Catalog) Current() bool { return c.current.Load() }
 // Amnesic tells whether the mark of [Tx.SetAmnesic] stands.
 func (c *Catalog) Amnesic() bool { return c.now().Amnesic }
 
-// Held is what the latest scan found gone and did not believe.
-func (c *Catalog) Held() Held { return c.now().Held }
+// Held is what the latest scan found gone and did not believe, or else the orphans, as long as they are not approved.
+func (c *Catalog) Held() Held {
+	s := c.now()
+	if s.Held.Why == "" && !s.Orphans.Approved {
+		return s.Orphans
+	}
+	return s.Held
+}
+
+// Orphans are files that holders have replicas of and that this catalog has never seen, too many to be believed to be deleted.
+func (c *Catalog) Orphans() Held { return c.now().Orphans }
+
+// HoldOrphans notes how many they are; 0: there are none, and the next ones need an approval of their own.
+func (c *Catalog) HoldOrphans(files int64) error {
+	return c.setState(func(st *state) bool {
+		now := Held{}
+		if files > 0 {
+			now = Held{Files: files, Why: HeldOrphans}
+		}
+		if st.Orphans == now {
+			return false
+		}
+		st.Orphans = now
+		return true
+	})
+}
 
 // Version names the state of everything that a manifest shows. Digests come one by one, so that only their number's
 // magnitude shows in it, and when all are known.

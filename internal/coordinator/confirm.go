@@ -109,7 +109,7 @@ func (c *Coordinator) lookup(from v1.HostName, req *Confirm, checks []checking, 
 			}
 			x.key, x.known = key, e != nil
 			switch {
-			case (e == nil || !e.Live()) && !c.cat.Current():
+			case (e == nil || !e.Live()) && !c.cat.Current(), e == nil && c.doubtful():
 				x.decide(OutcomeUnclear)
 			case e == nil || !e.Live():
 				x.decide(OutcomeGone)

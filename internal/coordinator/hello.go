@@ -145,17 +145,18 @@ func (c *Coordinator) believed(h v1.HostName, l v1.LocationName) bool {
 // answerHello says how things stand for a host. The caller holds c.mu.
 func (c *Coordinator) answerHello(h *host) *HelloAnswer {
 	gen := c.cat.Generation()
-	a := &HelloAnswer{SourceUID: c.cat.UID(), Epoch: gen.Epoch, Seq: gen.Seq, Life: h.life, Turn: h.turn, Manifest: c.cat.Version(),
-		PollAfter: c.pollInterval()}
+	a := &HelloAnswer{SourceUID: c.cat.UID(), Epoch: gen.Epoch, Seq: gen.Seq, Life: h.life, Turn: h.turn, PollAfter: c.pollInterval()}
 	v := c.look()
-	judging := c.cat.Current() && !v.amnesic
 	for name, l := range h.locations {
-		if l.listed && (!l.reported || l.again && judging) {
+		if l.listed && (!l.reported || c.mustTell(l)) {
 			a.Inventory = append(a.Inventory, name)
 		}
 	}
 	slices.Sort(a.Inventory)
 	a.NeedInventory = len(a.Inventory) > 0
+	if !a.NeedInventory && !c.doubtful() { // else the listing that a holder has may be the better one
+		a.Manifest = c.cat.Version()
+	}
 	for name := range h.locations {
 		c.answerFor(a, v, h, name)
 	}

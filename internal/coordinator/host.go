@@ -37,6 +37,12 @@ type location struct {
 	// again: there was something in its inventory that could not be judged then, or a grant ran out unanswered.
 	again     bool
 	inventory *inventory
+	// strangers is how many files its latest complete inventory had that the catalog has never seen. counted: a scan had been believed
+	// by then. asOf and countedAt are when that was.
+	strangers int64
+	counted   bool
+	asOf      v1.Generation
+	countedAt time.Time
 	// room is what new replicas may take: what the location said last, less what it claimed since.
 	room int64
 	wish wish

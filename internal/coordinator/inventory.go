@@ -15,6 +15,12 @@ type inventory struct {
 	mentioned []uint64
 	// confirmed are files confirmed since it began, in folders that may have been passed by then.
 	confirmed map[catalog.Key]bool
+	// judging: what the catalog has never seen is called unknown, and its holder retires it. Else it is counted in strangers.
+	judging   bool
+	strangers int64
+	// counted and asOf are as in location.
+	counted bool
+	asOf    v1.Generation
 }
 
 const maxConfirmedMeanwhile = 200000
@@ -59,7 +65,7 @@ func (c *Coordinator) Inventory(ctx context.Context, from v1.HostName, req *Inve
 		return nil, err
 	}
 	a := &InventoryAnswer{}
-	page := &page{c: c, from: from, req: req, answer: a, judging: c.cat.Current() && !c.cat.Amnesic()}
+	page := &page{c: c, from: from, req: req, answer: a, judging: inv.judging && c.cat.Current() && !c.cat.Amnesic()}
 	for i := range req.Folders {
 		if err := page.folder(&req.Folders[i]); err != nil {
 			return nil, fmt.Errorf("inventory: %w", err)
@@ -84,7 +90,7 @@ func (c *Coordinator) beginPage(from v1.HostName, req *Inventory) (*inventory, e
 	case req.Session != h.session:
 		return nil, fmt.Errorf("session: %w", ErrHelloFirst)
 	case req.First:
-		l.inventory = &inventory{confirmed: make(map[catalog.Key]bool)}
+		l.inventory = &inventory{confirmed: make(map[catalog.Key]bool), judging: c.mayJudge(l), counted: c.cat.Current(), asOf: c.cat.Generation()}
 		l.again = false
 	case l.inventory == nil:
 		return nil, fmt.Errorf("inventory was not begun: %w", ErrHelloFirst)
@@ -105,6 +111,7 @@ func (c *Coordinator) endPage(ctx context.Context, from v1.HostName, req *Invent
 		inv.mention(id)
 	}
 	l.again = l.again || p.unknown
+	inv.strangers += p.strangers
 	c.mu.Unlock()
 	if !req.Last {
 		return nil
@@ -113,15 +120,23 @@ func (c *Coordinator) endPage(ctx context.Context, from v1.HostName, req *Invent
 	if err != nil {
 		return fmt.Errorf("inventory: %w", err)
 	}
+	if err := c.endInventory(h, l, inv, req); err != nil {
+		return err
+	}
+	if lost+p.lost > 0 {
+		c.cfg.Events("ReplicasLost", fmt.Sprintf("location %s of host %s no longer has %d replicas that it had", req.Location, from, lost+p.lost))
+	}
+	return c.holdOrphans()
+}
+
+func (c *Coordinator) endInventory(h *host, l *location, inv *inventory, req *Inventory) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if l.inventory != inv || h.session != req.Session || !l.listed {
 		return fmt.Errorf("inventory was begun anew: %w", ErrHelloFirst)
 	}
 	l.inventory, l.reported, c.stale = nil, true, true
-	if lost+p.lost > 0 {
-		c.cfg.Events("ReplicasLost", fmt.Sprintf("location %s of host %s no longer has %d replicas that it had", req.Location, from, lost+p.lost))
-	}
+	l.strangers, l.counted, l.asOf, l.countedAt = inv.strangers, inv.counted, inv.asOf, c.clock()
 	return nil
 }
 
@@ -135,8 +150,10 @@ type page struct {
 	// folders were whole in this page. unknown: something could not be judged yet.
 	folders []uint64
 	unknown bool
-	lost    int64
-	changed []*FolderInventory
+	// strangers is how many files there were that the catalog has never seen.
+	strangers int64
+	lost      int64
+	changed   []*FolderInventory
 }
 
 // folder compares one folder; it is written later if anything differs.
@@ -178,6 +195,7 @@ func (p *page) stranger(f *FolderInventory) {
 	switch {
 	case !p.judging:
 		p.unknown = true
+		p.strangers += int64(max(f.Files, len(f.Records)))
 	case f.Records == nil:
 		p.answer.Want = append(p.answer.Want, f.Folder)
 	default:
@@ -276,6 +294,7 @@ func (p *page) reconcile(tx *catalog.Tx, folder uint64, f *FolderInventory, writ
 				p.verdict(rec, ActionUnknown)
 			} else {
 				p.unknown = true
+				p.strangers++
 			}
 		}
 	}

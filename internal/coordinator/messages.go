@@ -90,6 +90,8 @@ type FolderInventory struct {
 	Digest [16]byte `cbor:"2,keyasint"`
 	// Records are the replicas in the folder itself, not below; nil: the digest only.
 	Records []Record `cbor:"3,keyasint,omitempty"`
+	// Files is how many records there are; 0: it is not said.
+	Files int `cbor:"4,keyasint,omitempty"`
 }
 
 // Inventory says, in pages, what a location holds of a source. Folders come in any order, each whole in one entry; a folder

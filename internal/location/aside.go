@@ -38,7 +38,7 @@ func shortHash(s string) string {
 }
 
 // planVersion finds a free name in versions/ for what is to be set aside, and makes the folder for it.
-func (l *Location) planVersion(c *cursor, sync *syncer, source v1.SourceName, rec Record, keep time.Duration, reason Reason) (*intent, error) {
+func (l *Location) planVersion(c *cursor, sync *syncer, source v1.SourceName, rec Record, keep promise, reason Reason) (*intent, error) {
 	root, err := l.top.ensure(versionsFolder(source), 0o700, sync.touched)
 	if err != nil {
 		return nil, err
@@ -54,9 +54,9 @@ func (l *Location) planVersion(c *cursor, sync *syncer, source v1.SourceName, re
 	if err != nil {
 		return nil, err
 	}
-	in := &intent{kind: intentRetire, source: source, record: rec, reason: reason}
+	in := &intent{kind: intentRetire, source: source, record: rec, reason: reason, count: keep.count}
 	for in.since = l.now().Unix(); ; in.since++ {
-		in.until = in.since + int64(keep/time.Second)
+		in.until = in.since + int64(keep.keep/time.Second)
 		in.name = join(dir, versionBase(base, in.since))
 		taken, err := at.exists(versionBase(base, in.since))
 		if err != nil {
@@ -116,7 +116,7 @@ func (l *Location) undoAside(source v1.SourceName, in *intent, dir, base string)
 }
 
 // retireAt sets the file aside that stands at a path below the location, known or not. Location.mu is held.
-func (l *Location) retireAt(ctx context.Context, source v1.SourceName, path string, keep time.Duration) error {
+func (l *Location) retireAt(ctx context.Context, source v1.SourceName, path string, keep promise) error {
 	rel := v1.RelPath(path[len(source)+1:])
 	var rec Record
 	var had bool
@@ -169,7 +169,7 @@ func examineIn(ctx context.Context, hash *hasher, at folder, base string, rel v1
 const retireRun = 1000
 
 // retireBelow sets everything below a folder aside, so that a file can take its name. Location.mu is held.
-func (l *Location) retireBelow(ctx context.Context, source v1.SourceName, path v1.RelPath, keep time.Duration) error {
+func (l *Location) retireBelow(ctx context.Context, source v1.SourceName, path v1.RelPath, keep promise) error {
 	for {
 		if err := ctx.Err(); err != nil {
 			return err
@@ -237,7 +237,7 @@ func removeEmptyFolders(at folder, name string) error {
 }
 
 // retire moves files to versions/, durably. Errors are per file, in the order of recs. Location.mu is held.
-func (l *Location) retire(source v1.SourceName, recs []Record, keep time.Duration, reason Reason) ([]error, error) {
+func (l *Location) retire(source v1.SourceName, recs []Record, keep promise, reason Reason) ([]error, error) {
 	sync, err := l.newSyncer()
 	if err != nil {
 		return nil, err

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"path/filepath"
 	"strings"
+	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -31,8 +32,24 @@ type BatchOptions struct {
 	Reservation *Reservation
 	// Resume, for a batch of one big file, is its path: what an earlier batch left of the copy is there again.
 	Resume v1.RelPath
-	// KeepVersions is how long a version that is replaced is kept at least.
+	// KeepVersions is how long a version that is replaced is kept at least, as long as a file has no more than MaxVersions (0: any
+	// number) of them. Neither is shortened later.
 	KeepVersions time.Duration
+	MaxVersions  int
+}
+
+// promise is what a version is given when it is set aside.
+type promise struct {
+	keep  time.Duration
+	count int // see Version.Count
+}
+
+func (o *BatchOptions) promise() promise {
+	count := o.MaxVersions
+	if count <= 0 {
+		count = anyCount
+	}
+	return promise{o.KeepVersions, count}
 }
 
 // Batch is some files on their way into the location. It has a folder of its own until Close.
@@ -81,7 +98,7 @@ func (b *Batch) takeFolder() error {
 	b.name = "batch-" + strings.ToLower(rand.Text())
 	if b.opts.Resume != "" {
 		b.name = resumeName(b.source, b.opts.Resume)
-		if !l.takeResume(b.name) {
+		if !l.takeResume(b.name, b.opts.Reservation.Bytes()) {
 			return fmt.Errorf("copy %q: %w", b.opts.Resume, ErrBusy)
 		}
 	}
@@ -100,8 +117,9 @@ func resumeName(source v1.SourceName, path v1.RelPath) string {
 	return resumePrefix + string(source) + "-" + hex.EncodeToString(sum[:12])
 }
 
-// takeResume takes an unfinished copy up: it is no longer idle.
-func (l *Location) takeResume(name string) bool {
+// takeResume takes an unfinished copy up: it is no longer idle. One of a file that was larger than what is reserved now, is not: until
+// rsync cuts it, it would take more room than is counted.
+func (l *Location) takeResume(name string, reserved int64) bool {
 	l.stateMu.Lock()
 	defer l.stateMu.Unlock()
 	if _, taken := l.resumed[name]; taken {
@@ -109,7 +127,11 @@ func (l *Location) takeResume(name string) bool {
 	}
 	l.resumed[name] = struct{}{}
 	if partial, err := l.top.open(partialRoot); err == nil {
-		l.space.addIdle(-partial.treeBytes(name), nil)
+		left := partial.treeBytes(name)
+		l.space.addIdle(-left, nil)
+		if left > reserved {
+			_ = partial.removeTree(name)
+		}
 		partial.close()
 	}
 	return true
@@ -126,6 +148,44 @@ func (b *Batch) Dir() string { return filepath.Join(b.l.root, partialRoot, b.nam
 
 // Source is whose files they are.
 func (b *Batch) Source() v1.SourceName { return b.source }
+
+// guardInterval is how often a copy under way looks whether there still is room for it.
+const guardInterval = 250 * time.Millisecond
+
+// Guard returns a context for copying into the batch's folder. It ends, with ErrFull as its cause, when others have written so much
+// to the file system that the rest of what was reserved would take of the reserve, and with Check's error when the location is no
+// longer the one it was. stop is to be called when the copying is over.
+func (b *Batch) Guard(ctx context.Context) (guarded context.Context, stop func()) {
+	guarded, cancel := context.WithCancelCause(ctx)
+	var watching sync.WaitGroup
+	watching.Go(func() {
+		every := time.NewTicker(guardInterval)
+		defer every.Stop()
+		for {
+			select {
+			case <-guarded.Done():
+				return
+			case <-every.C:
+			}
+			if err := b.l.Check(guarded); err != nil {
+				cancel(err)
+			} else if !b.l.space.leaves(b.opts.Reservation.Bytes()) && !b.l.space.leaves(b.missing()) { // the former costs less
+				cancel(fmt.Errorf("copy files of %s: others have written what was free above the reserve: %w", b.source, ErrFull))
+			}
+		}
+	})
+	return guarded, func() { cancel(nil); watching.Wait() }
+}
+
+// missing is how many bytes are reserved and not there yet.
+func (b *Batch) missing() int64 {
+	partial, err := b.l.top.open(partialRoot)
+	if err != nil {
+		return 0
+	}
+	defer partial.close()
+	return max(0, b.opts.Reservation.Bytes()-partial.treeBytes(b.name))
+}
 
 // Close removes what was not published and gives up the room. What is left of a big file stays to be resumed. Close waits for no
 // disk and may be called twice.
@@ -147,8 +207,9 @@ func (b *Batch) Close() error {
 		return err
 	}
 	left := partial.treeBytes(b.name)
-	if left == 0 {
+	if left == 0 || !b.l.space.leaves(0) {
 		err = partial.removeTree(b.name)
+		left = partial.treeBytes(b.name)
 	}
 	b.l.space.addIdle(left, b.opts.Reservation)
 	b.l.leaveResume(b.name)

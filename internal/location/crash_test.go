@@ -157,7 +157,11 @@ func crash(t *testing.T, what, step string, env ...string) {
 	if exit, ok := err.(*exec.ExitError); !ok || exit.Sys().(syscall.WaitStatus).Signal() != syscall.SIGKILL {
 		t.Fatalf("the child was not killed: %v", err)
 	}
-	l = h.open()
+	if l = h.open(); !l.Rebuilding() {
+		t.Error("a location that was not closed in order is believed at once")
+	}
+	fatalIf(t, l.Close())
+	l = h.openAfterCrash()
 	audit(t, l)
 	for _, f := range generation(1) {
 		if what != "drop" && !holdsContent(t, l, f) {
@@ -214,7 +218,7 @@ func TestCrashAtAnyTime(t *testing.T) {
 			sure = noteSure(sure, lines.Text())
 		}
 		_ = cmd.Wait()
-		l := h.open()
+		l := h.openAfterCrash()
 		audit(t, l)
 		for rec, err := range l.Records(photos, "") {
 			fatalIf(t, err)

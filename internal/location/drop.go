@@ -183,7 +183,7 @@ func (l *Location) Retire(ctx context.Context, source v1.SourceName, paths []v1.
 	if err != nil || len(recs) == 0 {
 		return errs, err
 	}
-	found, err := l.retire(source, recs, keepFor, Retired)
+	found, err := l.retire(source, recs, promise{keep: keepFor}, Retired)
 	if err != nil {
 		return nil, fmt.Errorf("retire files of %s: %w", source, err)
 	}

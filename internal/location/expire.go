@@ -2,10 +2,13 @@ package location
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"slices"
 	"time"
+
+	"go.etcd.io/bbolt"
 
 	v1 "clusterbackup/api/v1"
 )
@@ -17,6 +20,30 @@ type Retention struct {
 	// MaxVersions is how many replaced versions of one file are kept; 0: any number. What goes are those closest to another in
 	// time, never the oldest or the newest: many quick rewrites can't push out what was there before.
 	MaxVersions int
+}
+
+// NoteDeleted remembers for how long a source has its deleted files kept, so that it is known when the source itself is gone.
+func (l *Location) NoteDeleted(source v1.SourceName, keep time.Duration) error {
+	if l.NotedDeleted(source) == keep {
+		return nil
+	}
+	return l.db.Update(func(tx *bbolt.Tx) error {
+		if s := readSource(tx, source); s != nil {
+			return s.b.Put(keyDeleted, binary.AppendVarint(nil, int64(keep)))
+		}
+		return nil
+	})
+}
+
+// NotedDeleted is what NoteDeleted was told last; 0: nothing.
+func (l *Location) NotedDeleted(source v1.SourceName) (keep time.Duration) {
+	_ = l.db.View(func(tx *bbolt.Tx) error {
+		if s := readSource(tx, source); s != nil {
+			keep = time.Duration((&reader{b: s.b.Get(keyDeleted)}).varint())
+		}
+		return nil
+	})
+	return keep
 }
 
 // Expired counts what Expire deleted.
@@ -98,9 +125,20 @@ func endedVersions(versions []Version, unconfirmed bool, now time.Time, ret Rete
 		}
 	}
 	if ret.MaxVersions > 0 {
-		ended = append(ended, thin(stay, ret.MaxVersions)...)
+		ended = append(ended, thin(stay, promised(stay, now, ret.MaxVersions))...)
 	}
 	return ended
+}
+
+// promised is how many replaced versions of a file are kept: as many as now, or as any of them was told that are kept still. Who makes
+// the number smaller, or deletes the source, shortens nothing.
+func promised(versions []Version, now time.Time, count int) int {
+	for i := range versions {
+		if !now.After(versions[i].Until) {
+			count = max(count, versions[i].Count)
+		}
+	}
+	return count
 }
 
 // thin picks which of the versions go so that n are left.

@@ -190,6 +190,11 @@ func (l *Location) Check(ctx context.Context) error {
 	if err := l.state(); err != nil {
 		return err
 	}
+	return l.identified()
+}
+
+// identified is Check of what lies on the disk alone.
+func (l *Location) identified() error {
 	var st unix.Stat_t
 	err := retry(func() error { return unix.Stat(l.root, &st) })
 	if isAbsent(err) {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 
@@ -237,6 +238,70 @@ func TestCopyOfTheDiskIsNotBelieved(t *testing.T) {
 		t.Errorf("found %+v, %v", found, err)
 	}
 	audit(t, h.reopen(l))
+}
+
+// An index that is older than the disk names files that were dropped since: it must not be believed.
+func TestIndexThatWasPutBackIsNotBelieved(t *testing.T) {
+	for _, when := range []string{"of a closed location", "of an open location"} {
+		t.Run(when, func(t *testing.T) {
+			h := newHome(t)
+			l := h.open()
+			put(t, l, file{"a", "1", 1}, file{"b", "1", 1}, file{"c", "1", 1})
+			old := filepath.Join(t.TempDir(), "old")
+			index := filepath.Join(h.cfg.IndexDir, l.UID()+".db")
+			if when == "of a closed location" {
+				fatalIf(t, l.Close())
+			}
+			fatalIf(t, os.CopyFS(old, os.DirFS(h.cfg.IndexDir)))
+			if when == "of a closed location" {
+				l = h.open()
+			}
+			fatalIf(t, l.Drop(t.Context(), photos, "b", gen(1), always))
+			put(t, l, file{"c", "22", 2})
+			fatalIf(t, l.Close())
+			data, err := os.ReadFile(filepath.Join(old, filepath.Base(index)))
+			fatalIf(t, err)
+			fatalIf(t, os.WriteFile(index, data, 0o600))
+			l = h.open()
+			if !l.Rebuilding() {
+				t.Fatal("the old index is believed")
+			}
+			_, err = l.Rebuild(t.Context(), nil)
+			fatalIf(t, err)
+			if got := recordsOf(t, l, ""); !slices.Equal(got, []string{"a", "c"}) {
+				t.Errorf("held %q", got)
+			}
+			audit(t, h.reopen(l))
+		})
+	}
+}
+
+func TestLocationClosedInOrderIsBelievedAtOnce(t *testing.T) {
+	h := newHome(t)
+	l := h.open()
+	put(t, l, file{"a", "1", 1})
+	if l = h.reopen(l); l.Rebuilding() {
+		t.Error("it is compared with the files")
+	}
+	put(t, l, file{"b", "1", 1})
+	if l = h.reopen(l); l.Rebuilding() {
+		t.Error("it is compared with the files")
+	}
+}
+
+// Two hosts that share a folder would count one replica twice, and one's drop would delete the other's.
+func TestFolderServesOneHost(t *testing.T) {
+	h := newHome(t)
+	l := h.open()
+	put(t, l, file{"a", "1", 1})
+	other := h.cfg
+	other.IndexDir, other.Name = t.TempDir(), "other"
+	_, err := Open(other)
+	wantErr(t, err, ErrBusy)
+	fatalIf(t, l.Close())
+	moved, err := Open(other) // the disk went to another host
+	fatalIf(t, err)
+	fatalIf(t, moved.Close())
 }
 
 func TestForgottenLocationMayBeAnother(t *testing.T) {

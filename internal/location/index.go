@@ -16,10 +16,12 @@ import (
 
 // The index is one bbolt file:
 //
-//	meta     uid, root (what the root's inode was), clock (the latest time written), rebuild (present: not complete)
+//	meta     uid, root (what the root's inode was), clock (the latest time written), rebuild (present: not complete),
+//	         closed (see closedFile), age (see AgingTime)
 //	intents  number → what is being done to the files right now; empty unless a crash left something
 //	sources  SOURCE → replicas (pathKey → Record), versions (versionKey → Version),
-//	         totals, highest (generation), changed, summed (counters: do the sums need writing?), manifest (its version)
+//	         totals, highest (generation), changed, summed (counters: do the sums need writing?), manifest (its version),
+//	         deleted (see NoteDeleted)
 var (
 	bucketMeta     = []byte("meta")
 	bucketIntents  = []byte("intents")
@@ -36,6 +38,7 @@ var (
 	keyChanged  = []byte("changed")
 	keySummed   = []byte("summed")
 	keyManifest = []byte("manifest")
+	keyDeleted  = []byte("deleted")
 )
 
 // maxKey is what bbolt takes; paths longer than that are refused.

@@ -23,6 +23,7 @@ type intent struct {
 	since  int64
 	until  int64
 	reason Reason
+	count  int
 }
 
 type intentKind uint8
@@ -42,7 +43,8 @@ func (in *intent) append(b []byte) []byte {
 	}
 	b = binary.AppendVarint(b, in.since)
 	b = binary.AppendVarint(b, in.until)
-	return in.record.append(b)
+	b = in.record.append(b)
+	return binary.AppendUvarint(b, uint64(in.count))
 }
 
 func decodeIntent(b []byte) (*intent, error) {
@@ -54,6 +56,7 @@ func decodeIntent(b []byte) (*intent, error) {
 	in.since, in.until = r.varint(), r.varint()
 	in.record = r.record()
 	in.record.Path = path
+	in.count = r.count()
 	return in, r.done()
 }
 
@@ -61,7 +64,7 @@ func decodeIntent(b []byte) (*intent, error) {
 func (in *intent) version(old Record) *Version {
 	return &Version{
 		Record: old, Name: join(versionsFolder(in.source), in.name),
-		Since: time.Unix(in.since, 0), Until: time.Unix(in.until, 0), Reason: in.reason,
+		Since: time.Unix(in.since, 0), Until: time.Unix(in.until, 0), Reason: in.reason, Count: in.count,
 	}
 }
 

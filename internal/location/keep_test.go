@@ -111,6 +111,107 @@ func TestOldVersionStaysWhileTheNewOneIsUnconfirmed(t *testing.T) {
 	audit(t, l)
 }
 
+// What was promised when a version was set aside is kept, whatever the source's retention says later, or that of a source that is gone.
+func TestSmallerNumberOfVersionsShortensNothing(t *testing.T) {
+	h := newHome(t)
+	clock := time.Unix(1e9, 0)
+	h.cfg.Clock = func() time.Time { return clock }
+	l := h.open()
+	rewrite := func(n, most int) {
+		for range n {
+			clock = clock.Add(time.Minute)
+			b, err := l.Begin(t.Context(), photos, BatchOptions{KeepVersions: 100 * time.Hour, MaxVersions: most})
+			fatalIf(t, err)
+			next := file{"a", fmt.Sprint(clock.Unix()), uint64(clock.Unix())}
+			published, err := b.Publish(t.Context(), stage(t, b, next))
+			fatalIf(t, errors.Join(err, published[0].Err, b.Close()))
+			fatalIf(t, l.Confirmed(photos, []v1.RelPath{"a"}))
+		}
+	}
+	kept := func(most int) int {
+		t.Helper()
+		_, err := l.Expire(t.Context(), clock, func(v1.SourceName) Retention { return Retention{MaxVersions: most} })
+		fatalIf(t, err)
+		l = h.reopen(l)
+		return len(versionsOf(t, l, "a"))
+	}
+	rewrite(9, 20)
+	if n := kept(3); n != 8 {
+		t.Errorf("%d versions after the number was made smaller, 8 were promised", n)
+	}
+	rewrite(30, 20)
+	if n := kept(20); n != 20 {
+		t.Errorf("%d versions, 20 are wanted", n)
+	}
+	clock = clock.Add(101 * time.Hour)
+	rewrite(9, 3)
+	if n := kept(3); n != 3 {
+		t.Errorf("%d versions after what was promised earlier is over, want 3", n)
+	}
+	audit(t, l)
+}
+
+// What is kept for thirty days lies there for thirty days of the host's running, whatever happens to its clock.
+func TestRetentionRunsWhileSomebodyLooks(t *testing.T) {
+	const day = 24 * time.Hour
+	h := newHome(t)
+	wall, up := time.Unix(1.7e9, 0), time.Duration(0)
+	h.cfg.Clock = func() time.Time { return wall }
+	h.cfg.Uptime = func() time.Duration { return up }
+	l := h.open()
+	pass := func(d time.Duration) { wall, up = wall.Add(d), up+d }
+	start := wall
+	aged := func(what string, want time.Duration) {
+		t.Helper()
+		now, err := l.AgingTime()
+		fatalIf(t, err)
+		if got := now.Sub(start); (got - want).Abs() > 10*time.Minute {
+			t.Errorf("%s: aged by %v, want %v", what, got, want)
+		}
+	}
+	aged("at first", 0)
+	pass(day)
+	aged("a day later", day)
+	wall = wall.Add(60 * day)
+	aged("after the clock was put forward", day)
+	pass(time.Hour)
+	aged("an hour later", day+time.Hour)
+	wall = wall.Add(-60 * day)
+	aged("after the clock was put back", day+time.Hour)
+	wall = wall.Add(time.Minute)
+	aged("after it was corrected a little", day+time.Hour)
+	l = h.reopen(l)
+	aged("after a restart", day+time.Hour)
+	wall = wall.Add(40 * 365 * day)
+	aged("after a step soon after the start", day+time.Hour)
+	fatalIf(t, l.Close())
+	wall, up = wall.Add(-40*365*day), 0 // it starts with the right time again
+	pass(time.Hour)
+	l = h.open()
+	aged("after a restart with another clock", day+time.Hour) // whether an hour passed meanwhile cannot be told
+	fatalIf(t, l.Close())
+	pass(90 * day)
+	l = h.open()
+	aged("after ninety days in a drawer", 2*day+time.Hour)
+	pass(day)
+	aged("a day after that", 3*day+time.Hour)
+}
+
+func TestRetentionOfDeletedFilesOutlivesTheSource(t *testing.T) {
+	h := newHome(t)
+	l := h.open()
+	fatalIf(t, l.NoteDeleted(photos, time.Hour)) // nothing is held: nothing to remember
+	if keep := l.NotedDeleted(photos); keep != 0 {
+		t.Errorf("noted %v", keep)
+	}
+	put(t, l, file{"a", "1", 1})
+	fatalIf(t, l.NoteDeleted(photos, 8760*time.Hour))
+	l = h.reopen(l)
+	if keep := l.NotedDeleted(photos); keep != 8760*time.Hour {
+		t.Errorf("noted %v", keep)
+	}
+}
+
 // TestThinningKeepsOldestAndNewest: whoever writes a file over and over must not push out what was there before.
 func TestThinningKeepsOldestAndNewest(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {

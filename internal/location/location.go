@@ -38,6 +38,8 @@ type Config struct {
 	Disks *Disks
 	// Clock is time.Now unless given.
 	Clock func() time.Time
+	// Uptime grows as time passes, whatever is done to the clock, and goes on while the host sleeps; nil: the process's own.
+	Uptime func() time.Duration
 	// Workers is how many files are hashed at once; 0: 2.
 	Workers int
 	Log     logr.Logger
@@ -50,6 +52,7 @@ type Location struct {
 	id        identity
 	identity  []byte // location.json as it was read
 	top       folder
+	locked    *os.File // nil: the file system knows no locks
 	device    uint64
 	inode     uint64
 	wholeSync bool // one sync of the file system may stand for many of files
@@ -62,9 +65,11 @@ type Location struct {
 	mu         sync.Mutex
 	rebuildMu  sync.Mutex   // held by Rebuild
 	keptMu     sync.Mutex   // held while a file of sums or manifests is replaced
+	age        age          // guarded by keptMu
 	clock      atomic.Int64 // the latest time seen, Unix seconds
 	rebuilding atomic.Bool
 
+	opened  bool // start came to its end
 	stateMu sync.Mutex
 	broken  error                   // ErrClosed, or why no more may be written
 	inside  sync.WaitGroup          // calls that use open folders; Close waits for them
@@ -80,6 +85,10 @@ type Location struct {
 func Open(cfg Config) (*Location, error) {
 	if cfg.Clock == nil {
 		cfg.Clock = time.Now
+	}
+	if cfg.Uptime == nil {
+		began := time.Now()
+		cfg.Uptime = func() time.Duration { return time.Since(began) }
 	}
 	cfg.Workers = cmp.Or(cfg.Workers, 2)
 	if cfg.Disks == nil {
@@ -104,6 +113,7 @@ func Open(cfg Config) (*Location, error) {
 		_ = l.Close()
 		return nil, fmt.Errorf("open location %s: %w", cfg.Name, err)
 	}
+	l.opened = true
 	if l.Rebuilding() && !cfg.ManualRebuild {
 		l.inside.Go(func() { l.rebuildAlone(background) })
 	}
@@ -112,6 +122,9 @@ func Open(cfg Config) (*Location, error) {
 
 func (l *Location) start() error {
 	if err := l.openRoot(); err != nil {
+		return err
+	}
+	if err := l.lock(); err != nil {
 		return err
 	}
 	db, created, err := openIndex(l.cfg.IndexDir, l.id.UID)
@@ -125,7 +138,11 @@ func (l *Location) start() error {
 	if err := l.sweepKept(); err != nil {
 		return err
 	}
-	if err := l.readIndex(created); err != nil {
+	whole, err := l.takeClosed()
+	if err != nil {
+		return err
+	}
+	if err := l.readIndex(created || !whole); err != nil {
 		return err
 	}
 	if err := l.settle(); err != nil {
@@ -160,9 +177,9 @@ func (l *Location) openRoot() error {
 	return nil
 }
 
-// readIndex takes over counts and clock, and finds out whether the index speaks of these very files.
-func (l *Location) readIndex(created bool) error {
-	rebuild := created
+// readIndex takes over counts and clock, and finds out whether the index speaks of these very files; doubt says that it may not.
+func (l *Location) readIndex(doubt bool) error {
+	rebuild := doubt
 	var held totals
 	err := l.db.View(func(tx *bbolt.Tx) error {
 		meta := tx.Bucket(bucketMeta)
@@ -211,17 +228,23 @@ func (l *Location) markRebuild(rebuild bool) error {
 // Close ends all use of the location: calls that are under way are waited for, later ones get ErrClosed.
 func (l *Location) Close() error {
 	l.stateMu.Lock()
-	closed := l.broken == ErrClosed
+	was := l.broken
 	l.broken = ErrClosed
 	l.stateMu.Unlock()
-	if closed {
+	if was == ErrClosed {
 		return nil
 	}
 	l.stop()
 	l.inside.Wait()
 	var err error
+	if l.opened && was == nil && !l.rebuilding.Load() && l.identified() == nil {
+		err = l.markClosed()
+	}
 	if l.db != nil {
-		err = l.db.Close()
+		err = errors.Join(err, l.db.Close())
+	}
+	if l.locked != nil {
+		err = errors.Join(err, l.locked.Close())
 	}
 	if l.top.fd >= 0 {
 		l.top.close()

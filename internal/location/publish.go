@@ -229,7 +229,7 @@ func (b *Batch) clearWay(ctx context.Context, arrivals []*arrival) error {
 			continue
 		}
 		if a.held && a.old.Digest != a.out.Record.Digest {
-			a.aside, a.out.Err = b.l.planVersion(&versions, b.sync, b.source, a.old, b.opts.KeepVersions, Replaced)
+			a.aside, a.out.Err = b.l.planVersion(&versions, b.sync, b.source, a.old, b.opts.promise(), Replaced)
 		}
 	}
 	return nil
@@ -239,7 +239,7 @@ func (b *Batch) clearFor(ctx context.Context, a *arrival, to *cursor) error {
 	at, err := to.make(a.dir, b.sync.touched)
 	var inWay *inTheWayError
 	for errors.As(err, &inWay) { // a file stands where a folder must go
-		if err := b.l.retireAt(ctx, b.source, inWay.path, b.opts.KeepVersions); err != nil {
+		if err := b.l.retireAt(ctx, b.source, inWay.path, b.opts.promise()); err != nil {
 			return err
 		}
 		at, err = to.make(a.dir, b.sync.touched)
@@ -257,7 +257,7 @@ func (b *Batch) clearFor(ctx context.Context, a *arrival, to *cursor) error {
 	case isFolder(&st):
 		to.close()
 		a.held = false
-		return b.l.retireBelow(ctx, b.source, a.Path, b.opts.KeepVersions)
+		return b.l.retireBelow(ctx, b.source, a.Path, b.opts.promise())
 	case !isRegular(&st):
 		return fmt.Errorf("%q is in the way: %w", join(a.dir, a.base), ErrNotRegular)
 	case a.held:
@@ -265,7 +265,7 @@ func (b *Batch) clearFor(ctx context.Context, a *arrival, to *cursor) error {
 	case b.l.folds:
 		return fmt.Errorf("%q: %w", a.Path, ErrNameTaken)
 	}
-	return b.l.retireAt(ctx, b.source, join(a.dir, a.base), b.opts.KeepVersions)
+	return b.l.retireAt(ctx, b.source, join(a.dir, a.base), b.opts.promise())
 }
 
 func (b *Batch) intents(arrivals []*arrival) []*intent {
@@ -275,6 +275,7 @@ func (b *Batch) intents(arrivals []*arrival) []*intent {
 		all[i] = &intent{kind: intentPublish, source: b.source, record: a.out.Record}
 		if a.aside != nil {
 			all[i].name, all[i].since, all[i].until, all[i].reason = a.aside.name, a.aside.since, a.aside.until, Replaced
+			all[i].count = a.aside.count
 		}
 	}
 	return all

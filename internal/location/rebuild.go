@@ -21,6 +21,8 @@ type Found struct {
 	// Files were seen on the disk; Hashed of them were new to the index or other than it said; Removed are records without a file.
 	Files, Hashed, Removed int64
 	Bytes                  int64
+	// Unreadable are files and folders that the disk does not give: what the index says of them is marked Bad.
+	Unreadable int64
 }
 
 // Rebuild makes the index say what lies on the disk: files it does not know (with the same size and time) are hashed and held with the zero
@@ -175,6 +177,9 @@ func (r *rebuild) replicas(source v1.SourceName, dir string) error {
 	}
 	defer at.close()
 	entries, err := r.compare(source, dir, at)
+	if errors.Is(err, unix.EIO) {
+		return r.unreadable(source, dir, err)
+	}
 	if err != nil {
 		return err
 	}
@@ -221,9 +226,18 @@ func (r *rebuild) compareEach(source v1.SourceName, dir string, at folder, entri
 		if had && rec.Size == e.st.Size && sameTime(rec.ModTime, modTime(&e.st)) {
 			continue
 		}
-		rec, err := examineIn(r.ctx, r.hash, at, e.name, path)
-		if err != nil {
+		now, err := examineIn(r.ctx, r.hash, at, e.name, path)
+		switch {
+		case errors.Is(err, unix.EIO): // one bad block must not take the whole disk away
+			r.noteUnreadable(path, err)
+			if !had {
+				continue
+			}
+			rec.Bad = true
+		case err != nil:
 			return err
+		default:
+			rec = now
 		}
 		r.found.Hashed++
 		if put = append(put, rec); len(put) == retireRun {
@@ -234,6 +248,33 @@ func (r *rebuild) compareEach(source v1.SourceName, dir string, at folder, entri
 		}
 	}
 	return r.write(source, put, gone)
+}
+
+func (r *rebuild) noteUnreadable(path v1.RelPath, err error) {
+	r.found.Unreadable++
+	r.l.cfg.Log.Error(err, "Replica can't be read", "location", r.l.cfg.Name)
+	r.l.cfg.Log.V(1).Info("Replica can't be read", "location", r.l.cfg.Name, "path", path)
+}
+
+// unreadable marks what the index has in a folder that the disk does not give, and below it: nobody shall rely on it.
+func (r *rebuild) unreadable(source v1.SourceName, dir string, why error) error {
+	r.noteUnreadable(v1.RelPath(dir), why)
+	var bad []Record
+	for rec, err := range r.l.Records(source, dir) {
+		if err != nil {
+			return err
+		}
+		rec.Bad = true
+		bad = append(bad, rec)
+	}
+	r.l.mu.Lock()
+	defer r.l.mu.Unlock()
+	for run := range slices.Chunk(bad, retireRun) {
+		if err := r.write(source, run, nil); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (r *rebuild) write(source v1.SourceName, put []Record, gone map[v1.RelPath]Record) error {
@@ -391,6 +432,10 @@ func (r *rebuild) compareVersions(source v1.SourceName, dir string, at folder) (
 			continue
 		}
 		v, err := r.examineVersion(at, e, dir)
+		if errors.Is(err, unix.EIO) {
+			r.noteUnreadable(v1.RelPath(join(dir, e.name)), err)
+			continue
+		}
 		if err != nil {
 			return nil, err
 		}

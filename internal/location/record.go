@@ -52,7 +52,13 @@ type Version struct {
 	// Since is when it stopped being current, Until when its retention ends.
 	Since, Until time.Time
 	Reason       Reason
+	// Count is how many replaced versions of its file were to be kept when it was set aside: as long as Until is not over, it is not
+	// for their number that it goes, unless there are more. 0: nothing was said.
+	Count int
 }
+
+// anyCount is a Count that is never reached.
+const anyCount = 1 << 30
 
 // Below is the version's name below its source's folder of versions.
 func (v *Version) Below(source v1.SourceName) v1.RelPath {
@@ -142,6 +148,14 @@ func (r *reader) record() (rec Record) {
 	return rec
 }
 
+// count reads a number at the end that earlier releases did not write.
+func (r *reader) count() int {
+	if len(r.b) == 0 {
+		return 0
+	}
+	return int(min(r.uvarint(), anyCount))
+}
+
 func (r *reader) done() error {
 	if r.bad || len(r.b) != 0 {
 		return errRecord
@@ -187,7 +201,8 @@ func (v *Version) append(b []byte) []byte {
 	b = binary.AppendVarint(b, v.Until.Unix())
 	b = binary.AppendUvarint(b, uint64(len(v.Name)))
 	b = append(b, v.Name...)
-	return v.Record.append(b)
+	b = v.Record.append(b)
+	return binary.AppendUvarint(b, uint64(v.Count))
 }
 
 func decodeVersion(key, value []byte) (Version, error) {
@@ -199,6 +214,7 @@ func decodeVersion(key, value []byte) (Version, error) {
 	v.Until = time.Unix(r.varint(), 0)
 	v.Name = r.string()
 	v.Record = r.record()
+	v.Count = r.count()
 	v.Since = time.Unix(int64(binary.BigEndian.Uint64(key[len(key)-8:])), 0)
 	if err := r.done(); err != nil {
 		return Version{}, err

@@ -132,6 +132,14 @@ func (s *space) roomByCapacity() int64 {
 
 func (s *space) roomOnDisk(free int64) int64 { return free - s.reserve - s.disks.reserved[s.device] }
 
+// leaves tells whether the file system will have its reserve free when so many bytes more are written.
+func (s *space) leaves(bytes int64) bool {
+	s.disks.mu.Lock()
+	defer s.disks.mu.Unlock()
+	free, _, err := s.top.freeBytes()
+	return err != nil || free-bytes >= s.reserve
+}
+
 // grow adds to a reservation, or says ErrFull and adds nothing.
 func (s *space) grow(r *Reservation, bytes int64, files int) error {
 	s.disks.mu.Lock()

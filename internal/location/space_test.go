@@ -1,6 +1,7 @@
 package location
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -173,6 +174,61 @@ func TestUnfinishedBigCopyIsResumedAndMakesWay(t *testing.T) {
 	room.Release()
 	if _, err := os.Stat(part); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("the idle copy is still there: %v", err)
+	}
+	if s := l.Space(); s.Used != 0 || s.Reserved != 0 {
+		t.Errorf("space %+v", s)
+	}
+}
+
+// What is left of a copy of a file that has shrunk since must not take more room than is reserved for the file as it is now.
+func TestUnfinishedCopyLargerThanTheFileIsBegunAnew(t *testing.T) {
+	h := newHome(t)
+	h.cfg.Capacity = 1000
+	l := h.open()
+	begin := func(size int64) *Batch {
+		room, err := l.Reserve(size, 1)
+		fatalIf(t, err)
+		b, err := l.Begin(t.Context(), photos, BatchOptions{Reservation: room, Resume: "big"})
+		fatalIf(t, err)
+		return b
+	}
+	b := begin(900)
+	fatalIf(t, os.WriteFile(filepath.Join(b.Dir(), "big"), make([]byte, 800), 0o600))
+	fatalIf(t, b.Close())
+	b = begin(100)
+	if left := l.top.treeBytes(partialRoot); left > 100 {
+		t.Errorf("%d bytes lie there, 100 are reserved", left)
+	}
+	fatalIf(t, b.Close())
+	if s := l.Space(); s.Used != 0 || s.Reserved != 0 {
+		t.Errorf("space %+v", s)
+	}
+}
+
+// When others fill the disk while a copy is under way, the copy ends, and what there is of it goes.
+func TestCopyEndsWhenOthersReachTheReserve(t *testing.T) {
+	l := newHome(t).open()
+	room, err := l.Reserve(1000, 1)
+	fatalIf(t, err)
+	b, err := l.Begin(t.Context(), photos, BatchOptions{Reservation: room, Resume: "big"})
+	fatalIf(t, err)
+	part := filepath.Join(b.Dir(), "big")
+	fatalIf(t, os.WriteFile(part, make([]byte, 400), 0o600))
+	ctx, stop := b.Guard(t.Context())
+	fatalIf(t, ctx.Err())
+	free, _, err := l.top.freeBytes()
+	fatalIf(t, err)
+	l.SetLimits(0, free*2) // as if others had written that much
+	select {
+	case <-ctx.Done():
+	case <-time.After(30 * time.Second):
+		t.Fatal("it goes on")
+	}
+	wantErr(t, context.Cause(ctx), ErrFull)
+	stop()
+	fatalIf(t, b.Close())
+	if _, err := os.Stat(part); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("the unfinished copy is still there: %v", err)
 	}
 	if s := l.Space(); s.Used != 0 || s.Reserved != 0 {
 		t.Errorf("space %+v", s)

@@ -89,6 +89,18 @@ func classify(code int) error {
 	return ErrFailed
 }
 
+// add adds what one run of rsync did.
+func (s *Stats) add(one *Stats) {
+	s.Files += one.Files
+	s.BytesReceived += one.BytesReceived
+	s.BytesSent += one.BytesSent
+	s.Literal += one.Literal
+	s.Matched += one.Matched
+	s.Partial = s.Partial || one.Partial
+	s.Messages = append(s.Messages, one.Messages...)
+	s.Messages = s.Messages[:min(len(s.Messages), maxMessages)]
+}
+
 // read takes the figures from rsync's --stats, in English and without separators as Run asks for them.
 func (s *Stats) read(lines []string) {
 	for _, line := range lines {

@@ -39,6 +39,7 @@ type Pull struct {
 	CopyDest       []string
 	BandwidthLimit int64         // bytes per second; 0: none
 	MaxSize        int64         // files that are larger by now are left out, in bytes; 0: none
+	MaxBytes       int64         // about how many bytes may come in all, see ErrTooLarge; 0: any number
 	Timeout        time.Duration // ends a transfer in which nothing moves; 0: 5 minutes
 	Owner          bool          // keep numeric owner and group, where this process may
 	Xattrs         bool          // keep extended attributes, where this process and the file systems may
@@ -55,28 +56,62 @@ var (
 
 // Run fetches the files. nil: look at Dest for what arrived; Stats.Partial says that some did not. A file that arrived has
 // its modification time and mode; one that did not is absent, or unfinished with another modification time or size.
-// ErrDenied, ErrUnavailable, ErrUnreachable, ErrBroken, ErrWrite, ErrFailed: even then some files may be whole.
+// ErrDenied, ErrUnavailable, ErrUnreachable, ErrBroken, ErrWrite, ErrTooLarge, ErrFailed: even then some files may be whole.
 // When ctx ends, so does every process that Run started.
 func (p Pull) Run(ctx context.Context) (Stats, error) {
 	var stats Stats
 	if err := p.check(); err != nil {
 		return stats, fmt.Errorf("pull from %s: %w", p.Host, err)
 	}
-	list := p.list(&stats)
-	if len(list) == 0 {
-		return stats, nil
-	}
 	began := time.Now()
-	waited, shell := p.run(ctx, list, &stats)
+	runs := maxRuns
+	err := p.part(ctx, p.inOrder(&stats), &stats, &runs)
 	stats.Duration = time.Since(began)
-	if err := judge(ctx, waited, shell, &stats); err != nil {
+	if err != nil {
 		return stats, fmt.Errorf("pull from %s: %w", p.Host, err)
 	}
 	return stats, nil
 }
 
+// maxRuns is how often rsync is started for one Run: enough to find some files among a thousand that it stumbles over.
+const maxRuns = 48
+
+// part fetches some of the files. Where rsync gives up for no reason that concerns all of them, a single name may be to blame: halves
+// are tried, so that no file keeps others from arriving for ever.
+func (p Pull) part(ctx context.Context, files []v1.RelPath, stats *Stats, runs *int) error {
+	if len(files) == 0 {
+		return nil
+	}
+	*runs--
+	err := p.once(ctx, files, stats)
+	if !errors.Is(err, ErrFailed) || len(files) == 1 || *runs <= 0 {
+		return err
+	}
+	middle := len(files) / 2
+	first := p.part(ctx, files[:middle], stats, runs)
+	if first != nil && !errors.Is(first, ErrFailed) {
+		return first
+	}
+	second := p.part(ctx, files[middle:], stats, runs)
+	if (first == nil) == (second == nil) || second != nil && !errors.Is(second, ErrFailed) {
+		return second
+	}
+	stats.Partial = true
+	stats.Messages = append(stats.Messages, cmp.Or(first, second).Error())
+	return nil
+}
+
+// once starts rsync once.
+func (p Pull) once(ctx context.Context, files []v1.RelPath, stats *Stats) error {
+	var one Stats
+	waited, shell := p.run(ctx, files, &one)
+	err := judge(ctx, waited, shell, &one)
+	stats.add(&one)
+	return err
+}
+
 // run runs rsync and returns what it, and what the remote shell, said at the end.
-func (p Pull) run(ctx context.Context, list []byte, stats *Stats) (waited, shell error) {
+func (p Pull) run(ctx context.Context, files []v1.RelPath, stats *Stats) (waited, shell error) {
 	hear, tell, err := os.Pipe()
 	if err != nil {
 		return err, nil
@@ -88,13 +123,15 @@ func (p Pull) run(ctx context.Context, list []byte, stats *Stats) (waited, shell
 		prepare(cmd)
 		cmd.Dir = "/"
 		cmd.Env = append(cmd.Env, verdictVariable+"="+strconv.Itoa(verdictFD))
+		if p.MaxBytes > 0 {
+			cmd.Env = append(cmd.Env, limitVariable+"="+strconv.FormatInt(p.wireLimit(files), 10))
+		}
 		cmd.ExtraFiles = []*os.File{tell}
-		cmd.Stdin, cmd.Stdout, cmd.Stderr = bytes.NewReader(list), out, errs
+		cmd.Stdin, cmd.Stdout, cmd.Stderr = bytes.NewReader(p.list(files)), out, errs
 		return cmd.Run()
 	})
 	stats.read(out.lines())
-	stats.Messages = append(stats.Messages, errs.lines()...)
-	stats.Messages = stats.Messages[:min(len(stats.Messages), maxMessages)]
+	stats.Messages = errs.lines()
 	return waited, readVerdict(hear)
 }
 
@@ -113,26 +150,36 @@ func (p Pull) check() error {
 	return nil
 }
 
-// list is what --files-from reads. Each name begins with "./" or the subfolder, so that none is taken for a comment or an
-// option; "/./" marks where the path that is kept begins. Folder by folder, since rsync sends a folder again for each time
-// that the list comes back to it, and takes several times as long.
-func (p Pull) list(stats *Stats) []byte {
-	prefix := "./"
-	if p.Subdir != "" {
-		prefix = "./" + strings.Trim(p.Subdir, "/") + "/./"
-	}
-	files := slices.Clone(p.Files)
+// inOrder is the files that rsync can be asked for. Folder by folder, since rsync sends a folder again for each time that the list
+// comes back to it, and takes several times as long.
+func (p Pull) inOrder(stats *Stats) []v1.RelPath {
+	files := slices.DeleteFunc(slices.Clone(p.Files), func(file v1.RelPath) bool {
+		tooLong := len(p.prefix())+len(file) > maxPath || len(p.Dest)+len(file) > maxPath
+		if tooLong {
+			stats.Partial = true
+			stats.Messages = append(stats.Messages, fmt.Sprintf("path of %d bytes is too long for rsync: %.60q…", len(file), file))
+		}
+		return tooLong
+	})
 	slices.SortFunc(files, func(a, b v1.RelPath) int {
 		return cmp.Or(strings.Compare(a.Dir(), b.Dir()), strings.Compare(a.Base(), b.Base()))
 	})
-	var list []byte
+	return files
+}
+
+// prefix: each name begins with "./" or the subfolder, so that none is taken for a comment or an option; "/./" marks where the
+// path that is kept begins.
+func (p Pull) prefix() string {
+	if p.Subdir == "" {
+		return "./"
+	}
+	return "./" + strings.Trim(p.Subdir, "/") + "/./"
+}
+
+// list is what --files-from reads.
+func (p Pull) list(files []v1.RelPath) (list []byte) {
 	for _, file := range files {
-		if len(prefix)+len(file) > maxPath || len(p.Dest)+len(file) > maxPath {
-			stats.Partial = true
-			stats.Messages = append(stats.Messages, fmt.Sprintf("path of %d bytes is too long for rsync: %.60q…", len(file), file))
-			continue
-		}
-		list = append(list, prefix...)
+		list = append(list, p.prefix()...)
 		list = append(list, file...)
 		list = append(list, 0)
 	}

@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -66,6 +67,81 @@ func pullStrange(t *testing.T, src, dst string) {
 		if info.Mode() != 0o640 || !info.ModTime().Equal(when) {
 			t.Errorf("%q has mode %v, time %v", name, info.Mode(), info.ModTime())
 		}
+	}
+}
+
+// Files that have grown since their sizes were told must not fill the disk: each may be as large as the largest, all together may not.
+func TestPullEndsWhenMoreComesThanWasAskedFor(t *testing.T) {
+	src, dst := t.TempDir(), t.TempDir()
+	files := []string{"a", "b", "c", "d"}
+	for _, name := range files {
+		put(t, src+"/"+name, strings.Repeat(name, 1<<20))
+	}
+	p := serve(t, src).pull(t, dst, files...)
+	p.MaxSize, p.MaxBytes = 1<<20, 2<<20
+	_, err := p.Run(t.Context())
+	if !errors.Is(err, rsync.ErrTooLarge) {
+		t.Errorf("got %v, want %v", err, rsync.ErrTooLarge)
+	}
+	sum := int64(0)
+	for _, name := range files {
+		if info, err := os.Stat(dst + "/" + name); err == nil {
+			sum += info.Size()
+		}
+	}
+	if sum > p.MaxBytes+256<<10 {
+		t.Errorf("%d bytes came, at most %d were wanted", sum, p.MaxBytes)
+	}
+	dst = t.TempDir()
+	p.Dest, p.MaxBytes = dst, 4<<20
+	if _, err := p.Run(t.Context()); err != nil {
+		t.Errorf("as much as was asked for: %v", err)
+	}
+}
+
+// rsync gives a whole batch up over one name: some releases did when they did not recognise a long one that they had asked for.
+func TestOneNameDoesNotKeepOthersFromArriving(t *testing.T) {
+	src, dst := t.TempDir(), t.TempDir()
+	var files []string
+	for i := range 200 {
+		files = append(files, strconv.Itoa(i))
+		put(t, src+"/"+files[i], files[i])
+	}
+	put(t, src+"/poison", "x")
+	p := serve(t, src).pull(t, dst, append(files, "poison")...)
+	picky := t.TempDir() + "/rsync"
+	must(t, os.WriteFile(picky, []byte("#!/bin/sh\nlist=$(mktemp)\ntrap 'rm $list' EXIT\ncat >$list\n"+
+		"if grep -q poison $list; then exit 4; fi\n"+p.Tool.Path+" \"$@\" <$list\n"), 0o755))
+	p.Tool.Path = picky
+	stats, err := p.Run(t.Context())
+	must(t, err)
+	if !stats.Partial || stats.Files != 200 {
+		t.Errorf("stats %+v", stats)
+	}
+	for _, name := range files {
+		if got := read(t, dst+"/"+name); got != name {
+			t.Errorf("%q holds %q", name, got)
+		}
+	}
+}
+
+// What fails for all of them is an error, after a bounded number of attempts.
+func TestPullGivesUp(t *testing.T) {
+	src, dst := t.TempDir(), t.TempDir()
+	var files []string
+	for i := range 300 {
+		files = append(files, "file"+strings.Repeat("x", i%200)+string(rune('a'+i/200)))
+	}
+	p := serve(t, src).pull(t, dst, files...)
+	starts := t.TempDir() + "/starts"
+	broken := t.TempDir() + "/rsync"
+	must(t, os.WriteFile(broken, []byte("#!/bin/sh\necho >>"+starts+"\nexit 1\n"), 0o755))
+	p.Tool.Path = broken
+	if _, err := p.Run(t.Context()); !errors.Is(err, rsync.ErrFailed) {
+		t.Errorf("got %v, want %v", err, rsync.ErrFailed)
+	}
+	if n := strings.Count(read(t, starts), "\n"); n > 100 {
+		t.Errorf("rsync was started %d times", n)
 	}
 }
 

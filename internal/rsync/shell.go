@@ -15,7 +15,8 @@ import (
 
 // Shell is the rest of "cbd rsh" once Ask has said yes: it carries rsync's bytes both ways until the peer has sent its
 // last. The end of stdin is passed on as the end of our half of the connection. stdin's Close must end a Read of it (as of
-// Standard's does). It ends, too, when the process that called Run does.
+// Standard's does). It ends, too, when the process that called Run does, and with
+// ErrTooLarge when that process wants no more bytes.
 func Shell(ctx context.Context, stdin io.ReadCloser, stdout io.Writer, conn net.Conn) error {
 	stop := context.AfterFunc(ctx, func() { conn.Close() })
 	defer stop()
@@ -26,7 +27,7 @@ func Shell(ctx context.Context, stdin io.ReadCloser, stdout io.Writer, conn net.
 			closeWrite(conn)
 		}
 	})
-	_, err := pump(stdout, conn)
+	_, err := pump(stdout, limited(conn))
 	stdin.Close()
 	conn.Close()
 	sending.Wait()
@@ -35,6 +36,8 @@ func Shell(ctx context.Context, stdin io.ReadCloser, stdout io.Writer, conn net.
 		return context.Cause(ctx)
 	case err == nil, errors.Is(err, syscall.EPIPE): // our rsync has ended: it knows why
 		return nil
+	case errors.Is(err, ErrTooLarge):
+		return fmt.Errorf("carry rsync's bytes: %w", err)
 	}
 	return fmt.Errorf("carry rsync's bytes: %w: %w", ErrBroken, err)
 }

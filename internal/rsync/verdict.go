@@ -20,7 +20,7 @@ const verdictFD = 3
 var verdicts = []struct {
 	err  error
 	code byte
-}{{ErrDenied, 1}, {ErrUnavailable, 2}, {ErrBroken, 3}, {ErrUnreachable, 4}}
+}{{ErrDenied, 1}, {ErrUnavailable, 2}, {ErrBroken, 3}, {ErrTooLarge, 5}, {ErrUnreachable, 4}}
 
 // ExitCode ends "cbd rsh": it tells Run what became of the connection and returns the process's exit code. An error of no
 // known kind is taken for ErrUnreachable.
