@@ -85,6 +85,10 @@ func (p *Program) restore(ctx context.Context, c Connection, what string, opts r
 		return fmt.Errorf("find %s: %w", opts.To, err)
 	}
 	opts.Rsync = tool
+	target, err := p.target.absolute()
+	if err != nil {
+		return err
+	}
 	bar := newProgress(p.Err, p.Now)
 	defer bar.clear()
 	planned := int64(0)
@@ -96,7 +100,7 @@ func (p *Program) restore(ctx context.Context, c Connection, what string, opts r
 		p.reportItem(item)
 	}
 	opts.Progress = func(s restore.Progress) { bar.show("restored", s.DoneFiles, s.Files, s.DoneBytes, s.Bytes) }
-	cluster := &restoreCluster{Connection: c, target: p.target, program: program}
+	cluster := &restoreCluster{Connection: c, target: target, program: program}
 	result, err := restore.Run(ctx, cluster, opts)
 	bar.clear()
 	return p.restored(what, opts, cluster, planned, result, err)
