@@ -80,13 +80,16 @@ type FilePage struct {
 
 // VersionInfo says what a program is.
 type VersionInfo struct {
-	Version   string      `json:"version"`
-	Commit    string      `json:"commit,omitempty"`
-	GoVersion string      `json:"goVersion"`
-	Platform  string      `json:"platform"` // GOOS/GOARCH
-	Protocol  string      `json:"protocol"` // the range of protocol versions spoken: "1" or "1-2"
-	Host      v1.HostName `json:"host,omitempty"`
-	Cluster   string      `json:"cluster,omitempty"` // its UID
+	Version   string `json:"version"`
+	Commit    string `json:"commit,omitempty"`
+	GoVersion string `json:"goVersion"`
+	Platform  string `json:"platform"` // GOOS/GOARCH
+	// Protocol is the range of protocol versions spoken, for people: "1" or "1-2"; ProtocolMin and ProtocolMax are the same.
+	Protocol    string      `json:"protocol"`
+	ProtocolMin int         `json:"protocolMin"`
+	ProtocolMax int         `json:"protocolMax"`
+	Host        v1.HostName `json:"host,omitempty"`
+	Cluster     string      `json:"cluster,omitempty"` // its UID
 }
 
 // Token lets one host join.

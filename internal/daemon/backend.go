@@ -331,7 +331,7 @@ func (b *backend) Events(ctx context.Context, query admin.EventQuery) ([]admin.E
 func (b *backend) Version(context.Context) (admin.VersionInfo, error) {
 	i := version.Get()
 	return admin.VersionInfo{Version: i.Version, Commit: i.Commit, GoVersion: i.Go, Platform: i.Platform,
-		Protocol: i.Protocol(), Host: b.identity.Host(), Cluster: b.identity.ClusterUID()}, nil
+		Protocol: i.Protocol(), ProtocolMin: i.ProtocolMin, ProtocolMax: i.ProtocolMax, Host: b.identity.Host(), Cluster: b.identity.ClusterUID()}, nil
 }
 
 // CreateToken implements admin.Members.
