@@ -18,7 +18,7 @@ import (
 //
 //	meta     uid, root (what the root's inode was), clock (the latest time written), rebuild (present: not complete)
 //	intents  number → what is being done to the files right now; empty unless a crash left something
-//	sources  SOURCE → replicas (pathKey → Record), versions (versionKey → Version),
+//	sources  SOURCE → replicas (pathKey → Record), versions (versionKey → Version), blocks (pathKey → blocks, of large replicas),
 //	         totals, highest (generation), changed, summed (counters: do the sums need writing?), manifest (its version)
 var (
 	bucketMeta     = []byte("meta")
@@ -26,6 +26,7 @@ var (
 	bucketSources  = []byte("sources")
 	bucketReplicas = []byte("replicas")
 	bucketVersions = []byte("versions")
+	bucketBlocks   = []byte("blocks")
 
 	keyUID      = []byte("uid")
 	keyRoot     = []byte("root")
@@ -225,6 +226,9 @@ func (s *sourceTx) remove(path v1.RelPath) error {
 	}
 	s.delta.subReplica(&old)
 	s.changed = true
+	if err := s.putBlocks(path, nil); err != nil {
+		return err
+	}
 	return s.replicas.Delete(pathKey(path))
 }
 
