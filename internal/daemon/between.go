@@ -12,6 +12,8 @@ import (
 type verifyRequest struct {
 	Location v1.LocationName
 	Source   v1.SourceName
+	// Full reads large replicas whole that are otherwise sampled.
+	Full bool
 }
 
 // registerBetween has this host tell others what its own administrators ask them about: events, figures, verification. Each
@@ -42,8 +44,7 @@ func registerBetween(server *transport.Server, b *backend) {
 				}
 				return ctx.Err() == nil
 			}
-			holder := admin.HolderKey{Host: b.identity.Host(), Location: q.Location}
-			if err := b.verifyHere(ctx, holder, q.Source, send); err != nil && ctx.Err() == nil {
+			if err := b.verifyHere(ctx, q, send); err != nil && ctx.Err() == nil {
 				yield(admin.VerifyProgress{}, err)
 			}
 		}
