@@ -38,7 +38,7 @@ type HostSpec struct {
 
 // Limits are in bytes a second; absent: unlimited.
 type Limits struct {
-	// Upload bounds what the host sends to those who copy from it.
+	// Upload bounds what the host sends to other hosts, all together.
 	// +optional
 	Upload *resource.Quantity `json:"upload,omitempty"`
 	// Download bounds what the host's copies receive.
