@@ -19,6 +19,7 @@ import (
 //	meta     uid, root (what the root's inode was), clock (the latest time written), rebuild (present: not complete)
 //	intents  number → what is being done to the files right now; empty unless a crash left something
 //	sources  SOURCE → replicas (pathKey → Record), versions (versionKey → Version), blocks (pathKey → blocks, of large replicas),
+//	         listings (time → generation),
 //	         totals, highest (generation), changed, summed (counters: do the sums need writing?), manifest (its version)
 var (
 	bucketMeta     = []byte("meta")
@@ -27,6 +28,7 @@ var (
 	bucketReplicas = []byte("replicas")
 	bucketVersions = []byte("versions")
 	bucketBlocks   = []byte("blocks")
+	bucketListings = []byte("listings")
 
 	keyUID      = []byte("uid")
 	keyRoot     = []byte("root")

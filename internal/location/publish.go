@@ -273,6 +273,10 @@ func (b *Batch) clearFor(ctx context.Context, a *arrival, to *cursor) error {
 func (b *Batch) intents(arrivals []*arrival) []*intent {
 	all := make([]*intent, len(arrivals))
 	for i, a := range arrivals {
+		a.out.Record.Since = b.l.now().Unix()
+		if a.held && a.old.Digest == a.out.Record.Digest {
+			a.out.Record.Since = a.old.Since
+		}
 		a.out.Record.Replacing = a.aside != nil || a.held && a.old.Replacing
 		all[i] = &intent{kind: intentPublish, source: b.source, record: a.out.Record}
 		if a.aside != nil {
