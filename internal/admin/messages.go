@@ -185,6 +185,9 @@ type Holding struct {
 	// Since and Until are the time in which it was current, Unix nanoseconds: Until is 0 for what still is, Since 0 where it is
 	// not known.
 	Since, Until int64
+	// Seen is when the first listing of the source was made that had this generation, and Absent when the last that had it not yet,
+	// Unix nanoseconds; 0: the holder knows of none.
+	Seen, Absent int64
 	// Expires is when a version's retention ends, Unix nanoseconds; 0 for a replica.
 	Expires int64
 }
