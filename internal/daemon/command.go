@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"strings"
 	"time"
 
@@ -142,6 +143,9 @@ func (p *program) runCommand() *cobra.Command {
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			o.State = p.state
+			if _, _, err := net.SplitHostPort(o.HTTP); err != nil && o.HTTP != "" {
+				return fmt.Errorf("--http %q: %w: write ADDR:PORT, or '' for none", o.HTTP, errUsage)
+			}
 			return Run(cmd.Context(), o)
 		},
 	}

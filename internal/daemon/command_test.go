@@ -32,6 +32,7 @@ func TestErrorsSayWhatAndWhy(t *testing.T) {
 		{"join --token x --name mini", 2, `^error: cbd join: accepts 1 arg`},
 		{"version -o xml", 2, `^error: -o xml: not a valid value: it is json\n$`},
 		{"run --log-format xml --state " + state, 2, `^error: --log-format "xml": not a valid value`},
+		{"run --http 7421 --state " + state, 2, `^error: --http "7421": not a valid value: write ADDR:PORT`},
 		{"init --name other --state " + state, 5, `^error: init ` + state + `: state directory already belongs to a cluster \(\S+, as host mini\)\nhint: use another`},
 		{"join 127.0.0.1:1 --token x --name other --state " + state, 1, `^error: join 127.0.0.1:1: token is not valid: it does not begin`},
 		{"run --state " + filepath.Join(t.TempDir(), "none"), 1, `^error: run: .*belongs to no cluster yet.*\nhint: make a cluster`},
