@@ -151,7 +151,7 @@ func (i *inventory) act(ctx context.Context) error {
 }
 
 func recordOf(r location.Record) coordinator.Record {
-	return coordinator.Record{Path: r.Path, Gen: r.Gen, Digest: r.Digest, Size: r.Size, ModTime: r.ModTime}
+	return coordinator.Record{Path: r.Path, Gen: r.Gen, Digest: r.Digest, Size: r.Size, ModTime: r.ModTime, Verified: r.Verified}
 }
 
 // settle asks the coordinator to confirm records and does what its answers call for. What it cannot tell now is asked again

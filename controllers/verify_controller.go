@@ -17,8 +17,10 @@ const (
 	verifyBatch = 256
 	// scrubInterval is how often every replica is looked for on disk, without reading it.
 	scrubInterval = time.Hour
-	// verifyPause is how often a location is looked through for replicas whose time has come.
+	// verifyPause is how often a location is looked through for replicas whose time has come, at most.
 	verifyPause = 10 * time.Minute
+	// minVerifyPause bounds it for sources that are to be read very often.
+	minVerifyPause = time.Second
 )
 
 // VerifyReconciler reads a location's replicas again, each within its source's interval, and reports what it finds to the
@@ -50,18 +52,32 @@ func (r *VerifyReconciler) Reconcile(ctx context.Context, name v1.LocationName) 
 	if err != nil {
 		return reconcile.Result{}, err
 	}
+	pause := verifyPause
 	for _, source := range sources {
 		want := sourceNamed(r.Desired, source)
 		if want == nil || want.Spec.Verify.Interval.Duration == 0 {
 			continue
 		}
-		due := time.Now().Add(-want.Spec.Verify.Interval.Duration).Unix()
-		pick := func(record location.Record) bool { return record.Verified < due }
-		if err := r.Verify(ctx, l, want, pick, nil); err != nil {
+		interval := want.Spec.Verify.Interval.Duration
+		pause = min(pause, interval/20)
+		due := time.Now().Add(-dueAfter(interval)).Unix()
+		pick := func(record location.Record) bool { return record.Verified <= due }
+		if err := r.Verify(ctx, l, want, Reading{Pick: pick, SampleAbove: sampleAbove(want)}, nil); err != nil {
 			return reconcile.Result{}, err
 		}
 	}
-	return reconcile.Result{RequeueAfter: jitter(verifyPause)}, nil
+	return reconcile.Result{RequeueAfter: jitter(max(pause, minVerifyPause))}, nil
+}
+
+// dueAfter is the age at which a replica is read again: early enough that it is done before the interval has passed.
+func dueAfter(interval time.Duration) time.Duration { return interval - interval/8 }
+
+// sampleAbove is the size above which a source's replicas are sampled; 0: never.
+func sampleAbove(source *v1.Source) int64 {
+	if above := source.Spec.Verify.SampleAbove; above != nil {
+		return above.Value()
+	}
+	return 0
 }
 
 // scrub looks whether what the index says is on the disk. Where it isn't, the coordinators are told at once, by a new inventory:
@@ -91,15 +107,30 @@ func (r *VerifyReconciler) scrub(ctx context.Context, l *OpenLocation, sources [
 	return nil
 }
 
-// Verify reads those replicas of a source in a location that pick chooses, reports what is found, and tells progress (may be
-// nil) after each batch.
-func (r *VerifyReconciler) Verify(ctx context.Context, l *OpenLocation, source *v1.Source, pick func(location.Record) bool, progress func(Verified)) error {
+// Reading says which replicas are read, and how.
+type Reading struct {
+	// Pick chooses replicas; nil: all.
+	Pick func(location.Record) bool
+	// SampleAbove is the size above which blocks are sampled; 0: all replicas are read whole.
+	SampleAbove int64
+}
+
+// Asked is the Reading that an administrator asks for: of all replicas, whole if full, else as the source says.
+func Asked(source *v1.Source, full bool) Reading {
+	if full {
+		return Reading{}
+	}
+	return Reading{SampleAbove: sampleAbove(source)}
+}
+
+// Verify reads replicas of a source in a location, reports what is found, and tells progress (may be nil) after each batch.
+func (r *VerifyReconciler) Verify(ctx context.Context, l *OpenLocation, source *v1.Source, reading Reading, progress func(Verified)) error {
 	var batch []location.Record
 	flush := func() error {
 		if len(batch) == 0 {
 			return nil
 		}
-		verified, err := r.verifyBatch(ctx, l, source, batch)
+		verified, err := r.verifyBatch(ctx, l, source, batch, reading.SampleAbove)
 		batch = batch[:0]
 		if progress != nil && err == nil {
 			progress(verified)
@@ -110,7 +141,7 @@ func (r *VerifyReconciler) Verify(ctx context.Context, l *OpenLocation, source *
 		if err != nil {
 			return err
 		}
-		if !pick(record) {
+		if reading.Pick != nil && !reading.Pick(record) {
 			continue
 		}
 		if batch = append(batch, record); len(batch) >= verifyBatch {
@@ -122,23 +153,27 @@ func (r *VerifyReconciler) Verify(ctx context.Context, l *OpenLocation, source *
 	return flush()
 }
 
-// Verified is what one batch of replicas showed.
+// Verified is what one batch of replicas showed; Bytes are those that were read.
 type Verified struct {
 	Files, Bytes     int64
 	Corrupt, Missing []v1.RelPath
 }
 
-func (r *VerifyReconciler) verifyBatch(ctx context.Context, l *OpenLocation, source *v1.Source, batch []location.Record) (Verified, error) {
+func (r *VerifyReconciler) verifyBatch(ctx context.Context, l *OpenLocation, source *v1.Source, batch []location.Record, sampleAbove int64) (Verified, error) {
 	name := v1.SourceName(source.Name)
 	paths := make([]v1.RelPath, len(batch))
 	for i, record := range batch {
 		paths[i] = record.Path
 	}
-	verdicts, err := l.Location.Verify(ctx, name, paths, location.VerifyOptions{Limit: r.Limit})
+	var v Verified
+	read := func(bytes int) {
+		v.Bytes += int64(bytes)
+		r.Counters.Add(name, l.Name, Count{VerifiedBytes: int64(bytes)})
+	}
+	verdicts, err := l.Location.Verify(ctx, name, paths, location.VerifyOptions{Limit: r.Limit, Read: read, SampleAbove: sampleAbove})
 	if err != nil {
 		return Verified{}, err
 	}
-	var v Verified
 	var found []coordinator.Reported
 	now := time.Now().UnixNano()
 	for i, verdict := range verdicts {
@@ -147,7 +182,6 @@ func (r *VerifyReconciler) verifyBatch(ctx context.Context, l *OpenLocation, sou
 			continue
 		}
 		v.Files++
-		v.Bytes += batch[i].Size
 		switch kind {
 		case coordinator.FoundCorrupt:
 			v.Corrupt = append(v.Corrupt, batch[i].Path)
@@ -156,7 +190,7 @@ func (r *VerifyReconciler) verifyBatch(ctx context.Context, l *OpenLocation, sou
 		}
 		found = append(found, coordinator.Reported{Path: batch[i].Path, Gen: batch[i].Gen, Kind: kind, At: now})
 	}
-	r.Counters.Add(name, l.Name, Count{VerifiedBytes: v.Bytes, CorruptReplicas: int64(len(v.Corrupt))})
+	r.Counters.Add(name, l.Name, Count{CorruptReplicas: int64(len(v.Corrupt))})
 	if bad := len(v.Corrupt) + len(v.Missing); bad > 0 {
 		r.Event(name, true, "BadReplicas", string(l.Name)+" has corrupt or missing replicas; they no longer count and are copied anew")
 		r.Log.Info("Replicas are corrupt or missing", "source", name, "location", l.Name, "files", bad)

@@ -38,6 +38,7 @@ type ClusterSpec struct {
 
 // ClusterStatus is what the answering host sees.
 type ClusterStatus struct {
+	// ObservedGeneration is the metadata.generation that the status speaks of.
 	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
 	// Conditions: Ready.
 	// +optional
@@ -46,8 +47,9 @@ type ClusterStatus struct {
 	Conditions []metav1.Condition `json:"conditions,omitempty"`
 	// UID is the cluster's identity, the same in every location.json.
 	UID string `json:"uid,omitempty"`
-	// Hosts and ReadyHosts count the members.
-	Hosts      int32 `json:"hosts,omitempty"`
+	// Hosts counts the members.
+	Hosts int32 `json:"hosts,omitempty"`
+	// ReadyHosts counts those that were heard of within hostTimeout.
 	ReadyHosts int32 `json:"readyHosts,omitempty"`
 }
 

@@ -18,7 +18,8 @@ type File struct {
 type FileSpec struct {
 	Source SourceName `json:"source"`
 	// Path is below the source's root; a path that is not UTF-8 is quoted here as in Go and whole in PathBase64.
-	Path       string `json:"path"`
+	Path string `json:"path"`
+	// PathBase64 has the bytes of a path that is not UTF-8.
 	PathBase64 []byte `json:"pathBase64,omitempty"`
 	// Size is in bytes.
 	Size int64 `json:"size"`
@@ -60,9 +61,11 @@ const (
 
 // FileStatus is who holds the file.
 type FileStatus struct {
-	Service         Service         `json:"service"`
-	DesiredReplicas int32           `json:"desiredReplicas"`
-	Replicas        []ReplicaStatus `json:"replicas"`
+	Service Service `json:"service"`
+	// DesiredReplicas is how many confirmed, current replicas the file should have; 0 once it is deleted.
+	DesiredReplicas int32 `json:"desiredReplicas"`
+	// Replicas are those that are known of, confirmed or not.
+	Replicas []ReplicaStatus `json:"replicas"`
 	// DeletedTime is when the file was found to be gone.
 	// +optional
 	DeletedTime *metav1.Time `json:"deletedTime,omitempty"`
@@ -86,12 +89,17 @@ type VersionStatus struct {
 	Host     HostName     `json:"host"`
 	Location LocationName `json:"location"`
 	// Name is the version's path below the location's root.
-	Name    string      `json:"name"`
-	Size    int64       `json:"size"`
-	ModTime string      `json:"modTime"`
-	Digest  string      `json:"digest"`
-	Since   metav1.Time `json:"since"`
-	Until   metav1.Time `json:"until"`
+	Name string `json:"name"`
+	// Size is in bytes.
+	Size int64 `json:"size"`
+	// ModTime is RFC 3339 with nanoseconds, UTC.
+	ModTime string `json:"modTime"`
+	// Digest is the SHA-256 in hexadecimal.
+	Digest string `json:"digest"`
+	// Since is when the version stopped being current.
+	Since metav1.Time `json:"since"`
+	// Until is when the holder may let it go.
+	Until metav1.Time `json:"until"`
 }
 
 // FileList is a page of files.

@@ -38,8 +38,10 @@ type HostSpec struct {
 
 // Limits are in bytes a second; absent: unlimited.
 type Limits struct {
+	// Upload bounds what the host sends to other hosts, all together.
 	// +optional
 	Upload *resource.Quantity `json:"upload,omitempty"`
+	// Download bounds what the host's copies receive.
 	// +optional
 	Download *resource.Quantity `json:"download,omitempty"`
 	// Read bounds what verification reads from disk.
@@ -52,6 +54,7 @@ type Limits struct {
 
 // HostStatus is what is known of a host.
 type HostStatus struct {
+	// ObservedGeneration is the metadata.generation that the status speaks of.
 	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
 	// Conditions: Ready.
 	// +optional

@@ -41,6 +41,7 @@ type LocationSpec struct {
 
 // LocationStatus is what the location's host saw last.
 type LocationStatus struct {
+	// ObservedGeneration is the metadata.generation that the status speaks of.
 	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
 	// Conditions: Available, WithinCapacity, Drained.
 	// +optional
@@ -49,14 +50,17 @@ type LocationStatus struct {
 	Conditions []metav1.Condition `json:"conditions,omitempty"`
 	// UID is the identity in the location's location.json.
 	UID string `json:"uid,omitempty"`
-	// Capacity is how many bytes may lie here now, by capacity and reserve together. Used is what does; Reserved is what
-	// copies under way will take; Free is Capacity - Used - Reserved, never negative.
+	// Capacity is how many bytes may lie here now, by capacity and reserve together.
 	Capacity int64 `json:"capacity"`
-	Used     int64 `json:"used"`
+	// Used is how many do, temporary files and versions included.
+	Used int64 `json:"used"`
+	// Reserved is what copies under way will take.
 	Reserved int64 `json:"reserved"`
-	Free     int64 `json:"free"`
-	// Replicas and Versions count the files held.
+	// Free is Capacity - Used - Reserved, never negative.
+	Free int64 `json:"free"`
+	// Replicas counts the replicas held.
 	Replicas int64 `json:"replicas"`
+	// Versions counts the earlier and deleted versions held.
 	Versions int64 `json:"versions"`
 	// Waiting says, for people, what a full or draining location waits for.
 	// +optional

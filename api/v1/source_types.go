@@ -89,15 +89,17 @@ type SourceStatus struct {
 	// +listType=map
 	// +listMapKey=type
 	Conditions []metav1.Condition `json:"conditions,omitempty"`
-	// Files and Bytes count the regular files of the source.
+	// Files counts the regular files of the source.
 	Files int64 `json:"files"`
+	// Bytes is their size.
 	Bytes int64 `json:"bytes"`
 	// Replicas counts files by their number of confirmed current replicas; the last entry holds that many and more.
 	// +optional
 	Replicas []int64 `json:"replicas,omitempty"`
-	// Underserved, Overserved: files with fewer than MinReplicas, more than MaxReplicas.
+	// Underserved counts files with fewer than MinReplicas.
 	Underserved int64 `json:"underserved"`
-	Overserved  int64 `json:"overserved"`
+	// Overserved counts files with more than MaxReplicas.
+	Overserved int64 `json:"overserved"`
 	// LastScan is when the latest complete scan ended.
 	// +optional
 	LastScan *metav1.Time `json:"lastScan,omitempty"`
@@ -105,10 +107,11 @@ type SourceStatus struct {
 	// +optional
 	ScanDuration *metav1.Duration `json:"scanDuration,omitempty"`
 	// Problems lists files and folders that could not be read or copied, and those of a type that is not backed up, the first
-	// hundred; ProblemCount counts them all.
+	// hundred.
 	// +optional
-	Problems     []Problem `json:"problems,omitempty"`
-	ProblemCount int64     `json:"problemCount,omitempty"`
+	Problems []Problem `json:"problems,omitempty"`
+	// ProblemCount counts them all.
+	ProblemCount int64 `json:"problemCount,omitempty"`
 	// HeldDeletions is how many files wait for `cbctl approve`.
 	HeldDeletions int64 `json:"heldDeletions,omitempty"`
 }

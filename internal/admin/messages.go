@@ -80,13 +80,16 @@ type FilePage struct {
 
 // VersionInfo says what a program is.
 type VersionInfo struct {
-	Version   string      `json:"version"`
-	Commit    string      `json:"commit,omitempty"`
-	GoVersion string      `json:"goVersion"`
-	Platform  string      `json:"platform"` // GOOS/GOARCH
-	Protocol  string      `json:"protocol"` // the range of protocol versions spoken: "1" or "1-2"
-	Host      v1.HostName `json:"host,omitempty"`
-	Cluster   string      `json:"cluster,omitempty"` // its UID
+	Version   string `json:"version"`
+	Commit    string `json:"commit,omitempty"`
+	GoVersion string `json:"goVersion"`
+	Platform  string `json:"platform"` // GOOS/GOARCH
+	// Protocol is the range of protocol versions spoken, for people: "1" or "1-2"; ProtocolMin and ProtocolMax are the same.
+	Protocol    string      `json:"protocol"`
+	ProtocolMin int         `json:"protocolMin"`
+	ProtocolMax int         `json:"protocolMax"`
+	Host        v1.HostName `json:"host,omitempty"`
+	Cluster     string      `json:"cluster,omitempty"` // its UID
 }
 
 // Token lets one host join.
@@ -182,6 +185,9 @@ type Holding struct {
 	// Since and Until are the time in which it was current, Unix nanoseconds: Until is 0 for what still is, Since 0 where it is
 	// not known.
 	Since, Until int64
+	// Seen is when the first listing of the source was made that had this generation, and Absent when the last that had it not yet,
+	// Unix nanoseconds; 0: the holder knows of none.
+	Seen, Absent int64
 	// Expires is when a version's retention ends, Unix nanoseconds; 0 for a replica.
 	Expires int64
 }

@@ -196,11 +196,11 @@ func (w wireProgress) unpack() (VerifyProgress, error) {
 
 // wireHolding carries paths and the digest as bytes.
 type wireHolding struct {
-	Path, Version, Digest []byte
-	Gen                   v1.Generation
-	Size, ModTime         int64
-	Mode                  uint32
-	Since, Until, Expires int64
+	Path, Version, Digest               []byte
+	Gen                                 v1.Generation
+	Size, ModTime                       int64
+	Mode                                uint32
+	Since, Until, Expires, Seen, Absent int64
 }
 
 // holdingsPage is how many holdings travel at once.
@@ -209,14 +209,14 @@ const holdingsPage = 512
 func packHolding(h Holding) wireHolding {
 	return wireHolding{
 		Path: []byte(h.Path), Version: []byte(h.Version), Digest: h.Digest[:],
-		Gen: h.Gen, Size: h.Size, ModTime: h.ModTime, Mode: h.Mode, Since: h.Since, Until: h.Until, Expires: h.Expires,
+		Gen: h.Gen, Size: h.Size, ModTime: h.ModTime, Mode: h.Mode, Since: h.Since, Until: h.Until, Expires: h.Expires, Seen: h.Seen, Absent: h.Absent,
 	}
 }
 
 func (w wireHolding) unpack() (Holding, error) {
 	h := Holding{
 		Path: v1.RelPath(w.Path), Version: v1.RelPath(w.Version),
-		Gen: w.Gen, Size: w.Size, ModTime: w.ModTime, Mode: w.Mode, Since: w.Since, Until: w.Until, Expires: w.Expires,
+		Gen: w.Gen, Size: w.Size, ModTime: w.ModTime, Mode: w.Mode, Since: w.Since, Until: w.Until, Expires: w.Expires, Seen: w.Seen, Absent: w.Absent,
 	}
 	if copy(h.Digest[:], w.Digest) != len(h.Digest) || len(w.Digest) != len(h.Digest) {
 		return Holding{}, fmt.Errorf("decode holding: digest has %d bytes, want %d", len(w.Digest), len(h.Digest))

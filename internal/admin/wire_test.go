@@ -170,7 +170,7 @@ func TestFilesStreamInPagesAndGoOn(t *testing.T) {
 
 func TestHoldingsAndProgressKeepStrangePaths(t *testing.T) {
 	key := admin.HolderKey{Host: "a", Location: "a-usb"}
-	holding := admin.Holding{Path: "\xff\x00x", Gen: v1.Generation{Epoch: 1 << 63, Seq: 7}, Digest: v1.Digest{1, 2, 31: 9}, Size: 1, ModTime: -5, Mode: 0o644, Version: "\xff~1", Since: 1, Until: 2, Expires: 3}
+	holding := admin.Holding{Path: "\xff\x00x", Gen: v1.Generation{Epoch: 1 << 63, Seq: 7}, Digest: v1.Digest{1, 2, 31: 9}, Size: 1, ModTime: -5, Mode: 0o644, Version: "\xff~1", Since: 1, Until: 2, Expires: 3, Seen: 4, Absent: 5}
 	progress := admin.VerifyProgress{Files: 3, Done: true, Problems: []admin.VerifyProblem{{Source: "photos", Path: "\xfe", Location: "a-usb", Host: "a", Kind: "Corrupt"}}}
 	fake := &admintest.Fake{Progress: []admin.VerifyProgress{progress}, AllHoldings: map[admin.HolderKey][]admin.Holding{key: {}}, Manifests: map[admin.HolderKey][]byte{key: []byte(strings.Repeat("manifest", 1000))}}
 	for range 1200 {

@@ -38,8 +38,7 @@ func (p *Program) edit(ctx context.Context, c Connection, r ref) error {
 	if err != nil {
 		return err
 	}
-	v1.ClearStatus(live)
-	original, err := yaml.Marshal(live)
+	original, err := editable(live)
 	if err != nil {
 		return fmt.Errorf("encode %s: %w", r, err)
 	}
@@ -65,6 +64,20 @@ func (p *Program) edit(ctx context.Context, c Connection, r ref) error {
 			return mistake
 		}
 	}
+}
+
+// editable is an object as a text without its status, which is not the user's to change.
+func editable(obj v1.Object) ([]byte, error) {
+	data, err := yaml.Marshal(obj)
+	if err != nil {
+		return nil, err
+	}
+	var fields map[string]any
+	if err := yaml.Unmarshal(data, &fields); err != nil {
+		return nil, err
+	}
+	delete(fields, "status")
+	return yaml.Marshal(fields)
 }
 
 func (p *Program) applyEdited(ctx context.Context, c Connection, r ref, text []byte) error {

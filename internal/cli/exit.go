@@ -25,7 +25,12 @@ const (
 // usageError is a command line that makes no sense.
 type usageError struct{ why, command string }
 
-func (e *usageError) Error() string { return e.why }
+func (e *usageError) Error() string {
+	if e.command == "" {
+		return e.why
+	}
+	return e.command + ": " + e.why
+}
 
 func usagef(format string, args ...any) error { return &usageError{why: fmt.Sprintf(format, args...)} }
 

@@ -74,7 +74,20 @@ func schemaOf(kind string) (*schema, error) {
 	if len(definition.Spec.Versions) == 0 {
 		return nil, fmt.Errorf("read schema: %s has no version", kind)
 	}
-	return &definition.Spec.Versions[0].Schema.OpenAPIV3Schema, nil
+	s := &definition.Spec.Versions[0].Schema.OpenAPIV3Schema
+	for name, text := range common {
+		if field := s.Properties[name]; field != nil {
+			field.Description = text
+		}
+	}
+	return s, nil
+}
+
+// common are the fields that all kinds have, in words of this program rather than of the library that declares them.
+var common = map[string]string{
+	"apiVersion": "The version of this form: " + v1.APIVersion + ".",
+	"kind":       "What the object is.",
+	"metadata":   "The name, labels for your own use, and what the cluster notes: uid, generation, resourceVersion.",
 }
 
 // at walks down to a field.

@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 
@@ -52,6 +53,37 @@ func (f *fileFlags) first() string {
 }
 
 func (f *fileFlags) any() bool { return f.first() != "" }
+
+// again is the command that goes on where a listing ended.
+func (f *fileFlags) again(arg, next string) string {
+	words := []string{"cbctl get files"}
+	if arg != "" {
+		words = append(words, shellQuoted(arg))
+	}
+	for _, flag := range []struct {
+		set  bool
+		name string
+	}{{f.underserved, "--underserved"}, {f.overserved, "--overserved"}, {f.unreplicated, "--unreplicated"}, {f.deleted, "--deleted"}} {
+		if flag.set {
+			words = append(words, flag.name)
+		}
+	}
+	if f.host != "" {
+		words = append(words, "--host", f.host)
+	}
+	return strings.Join(append(words, "--limit", strconv.Itoa(f.limit), "--continue", next), " ")
+}
+
+// shellQuoted is a word that a shell takes as it is.
+func shellQuoted(word string) string {
+	plain := func(r rune) bool {
+		return r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("/._-", r)
+	}
+	if strings.IndexFunc(word, func(r rune) bool { return !plain(r) }) < 0 {
+		return word
+	}
+	return "'" + strings.ReplaceAll(word, "'", `'\''`) + "'"
+}
 
 // query is the question for one SOURCE[/PATH], "" for all sources.
 func (f *fileFlags) query(arg string) (admin.FileQuery, error) {
@@ -146,7 +178,7 @@ func (p *Program) afterFiles(o getOptions, arg string, found int, next string) {
 	}
 	switch {
 	case next != "":
-		fmt.Fprintf(p.Err, "There are more: cbctl get files %s --limit %d --continue %s\n", arg, o.files.limit, next)
+		fmt.Fprintf(p.Err, "There are more: %s\n", o.files.again(arg, next))
 	case found == 0:
 		fmt.Fprintln(p.Err, "No files found.")
 	}

@@ -56,7 +56,7 @@ func (p *Program) Run(ctx context.Context, args []string) int {
 	case err != nil && !p.started:
 		err = &usageError{why: err.Error(), command: command.CommandPath()}
 	case errors.As(err, &usage):
-		usage.command = command.CommandPath()
+		err = &usageError{why: err.Error(), command: command.CommandPath()}
 	}
 	if flushed := p.out.Flush(); err == nil {
 		err = flushed
@@ -112,7 +112,25 @@ configuration, so it does not matter which one is asked.`,
 	addTo(root, "act", p.restoreCommand(), p.verifyCommand(), p.cordonCommand(), p.uncordonCommand(), p.drainCommand(), p.approveCommand())
 	addTo(root, "help", p.explainCommand(), p.versionCommand())
 	addTo(root, "", p.rshCommand())
+	knowShells(root)
 	return root
+}
+
+// knowShells has the completion command refuse shells that it does not know, as any command refuses what makes no sense.
+func knowShells(root *cobra.Command) {
+	root.InitDefaultCompletionCmd("completion")
+	for _, c := range root.Commands() {
+		if c.Name() != "completion" {
+			continue
+		}
+		c.RunE = func(_ *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				return usagef("name a shell: bash, zsh, fish or powershell")
+			}
+			return usagef("%s: is no shell that can be completed for: bash, zsh, fish or powershell", args[0])
+		}
+		c.Args = cobra.ArbitraryArgs
+	}
 }
 
 func addTo(root *cobra.Command, group string, commands ...*cobra.Command) {

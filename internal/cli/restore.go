@@ -85,6 +85,10 @@ func (p *Program) restore(ctx context.Context, c Connection, what string, opts r
 		return fmt.Errorf("find %s: %w", opts.To, err)
 	}
 	opts.Rsync = tool
+	target, err := p.target.absolute()
+	if err != nil {
+		return err
+	}
 	bar := newProgress(p.Err, p.Now)
 	defer bar.clear()
 	planned := int64(0)
@@ -96,9 +100,12 @@ func (p *Program) restore(ctx context.Context, c Connection, what string, opts r
 		p.reportItem(item)
 	}
 	opts.Progress = func(s restore.Progress) { bar.show("restored", s.DoneFiles, s.Files, s.DoneBytes, s.Bytes) }
-	cluster := &restoreCluster{Connection: c, target: p.target, program: program}
+	cluster := &restoreCluster{Connection: c, target: target, program: program}
 	result, err := restore.Run(ctx, cluster, opts)
 	bar.clear()
+	if errors.Is(err, restore.ErrNoHolder) {
+		p.listLost(ctx, c, opts)
+	}
 	return p.restored(what, opts, cluster, planned, result, err)
 }
 
@@ -119,6 +126,9 @@ func (p *Program) reportItem(item restore.Item) {
 // restored says in the end what was done and what is missing.
 func (p *Program) restored(what string, opts restore.Options, cluster *restoreCluster, planned int64, r restore.Result, err error) error {
 	switch {
+	case errors.Is(err, restore.ErrNotFound) && !opts.At.IsZero():
+		return admin.Errorf(admin.NotFound, what, "no host has anything of it as it was at %s", opts.At.Local().Format(time.DateTime)).
+			WithHint("`cbctl describe file SOURCE/PATH` tells which versions are kept")
 	case errors.Is(err, restore.ErrNotFound):
 		return admin.Errorf(admin.NotFound, what, "no host has it, and no listing names it").WithHint("`cbctl get files %s` lists what there is", opts.Source)
 	case errors.Is(err, restore.ErrNoHolder):
@@ -141,6 +151,18 @@ func (p *Program) restored(what string, opts restore.Options, cluster *restoreCl
 	}
 	return admin.Errorf(admin.Incomplete, what, "%d without a live replica, %d only as an earlier version, %d failed%s", r.Lost, r.Outdated, r.Failed, cluster.downNote()).
 		WithHint("they are listed above; run the same again when more hosts are up: what is there already is not fetched twice")
+}
+
+// listLost names what is lost when no holder answers, if the source's host does: no listing can be read then.
+func (p *Program) listLost(ctx context.Context, c Connection, opts restore.Options) {
+	for page, err := range c.Files(ctx, admin.FileQuery{Source: opts.Source, Path: opts.Path}) {
+		if err != nil {
+			return // that no holder answers is told all the same
+		}
+		for i := range page.Files {
+			fmt.Fprintf(p.out, "%s: %s: no live holder has it\n", restore.Lost, printable(page.Files[i].Spec.Path))
+		}
+	}
 }
 
 // also counts what was not fetched.
@@ -217,6 +239,7 @@ func (c *restoreCluster) Holdings(ctx context.Context, source v1.SourceName, h r
 		for g, err := range c.Connection.Holdings(ctx, source, admin.HolderKey{Host: h.Host, Location: h.Location}, prefix) {
 			one := restore.Holding{
 				Path: g.Path, Gen: g.Gen, Digest: g.Digest, Size: g.Size, ModTime: g.ModTime, Mode: g.Mode, Version: g.Version, Until: g.Until,
+				Since: g.Since, Seen: g.Seen, Absent: g.Absent,
 			}
 			if !yield(one, err) || err != nil {
 				return

@@ -4,8 +4,10 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"fmt"
 	"net"
 	"os"
+	"path/filepath"
 	"time"
 
 	v1 "clusterbackup/api/v1"
@@ -50,6 +52,21 @@ func (t Target) String() string {
 		return t.Server
 	}
 	return "unix:" + t.State
+}
+
+// absolute is the target for a program that runs in another folder, as rsync's remote shell does.
+func (t Target) absolute() (Target, error) {
+	for _, path := range []*string{&t.State, &t.Identity} {
+		if *path == "" {
+			continue
+		}
+		whole, err := filepath.Abs(*path)
+		if err != nil {
+			return t, fmt.Errorf("find %s: %w", *path, err)
+		}
+		*path = whole
+	}
+	return t, nil
 }
 
 // dialer returns the function that connects: to the socket, where one byte names the protocol, or to the server, where ALPN does.

@@ -78,7 +78,7 @@ func (p *Program) verified(what string, v admin.VerifyProgress) error {
 	fmt.Fprintf(p.out, "%s: %s read, %s; %d corrupt, %d missing\n", what, count(v.Files, "replica"), size(v.Bytes), v.Corrupt, v.Missing)
 	if v.Corrupt+v.Missing > 0 {
 		return admin.Errorf(admin.Failed, what, "%s bad", plural(v.Corrupt+v.Missing, "replica is", "replicas are")).
-			WithHint("bad replicas do not count any more and are copied again: cbctl wait source/NAME --for=condition=Protected")
+			WithHint("bad replicas do not count any more and are copied again; `cbctl get sources -w` shows when")
 	}
 	if len(v.Unreachable) > 0 {
 		names := make([]string, len(v.Unreachable))

@@ -70,9 +70,6 @@ func (p *Program) printVersion(who string, v admin.VersionInfo) {
 
 func clientVersion() admin.VersionInfo {
 	i := version.Get()
-	protocol := fmt.Sprint(i.ProtocolMin)
-	if i.ProtocolMax > i.ProtocolMin {
-		protocol = fmt.Sprintf("%d-%d", i.ProtocolMin, i.ProtocolMax)
-	}
-	return admin.VersionInfo{Version: i.Version, Commit: i.Commit, GoVersion: i.Go, Platform: i.Platform, Protocol: protocol}
+	return admin.VersionInfo{Version: i.Version, Commit: i.Commit, GoVersion: i.Go, Platform: i.Platform,
+		Protocol: i.Protocol(), ProtocolMin: i.ProtocolMin, ProtocolMax: i.ProtocolMax}
 }

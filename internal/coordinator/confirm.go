@@ -272,7 +272,7 @@ func (x *checking) put(tx *catalog.Tx, id catalog.HolderID, now int64) error {
 	}
 	e := old.Clone()
 	was := e.Replica(id)
-	r := catalog.Replica{Holder: id, State: catalog.Stale, Verified: now}
+	r := catalog.Replica{Holder: id, State: catalog.Stale, Verified: min(x.rec.Verified, now)}
 	switch x.outcome {
 	case OutcomeYes:
 		r.State, r.Seq, e.Digest = catalog.Confirmed, x.seq, x.digest

@@ -27,6 +27,8 @@ type Record struct {
 	Digest  v1.Digest `cbor:"3,keyasint"`
 	Size    int64     `cbor:"4,keyasint"`
 	ModTime int64     `cbor:"5,keyasint"`
+	// Verified is when the holder last computed Digest from those bytes, Unix seconds; 0: it does not say.
+	Verified int64 `cbor:"6,keyasint,omitempty"`
 }
 
 // LocationInfo is one location of the host that asks. Only locations that are there and are the ones they were are told.

@@ -165,7 +165,7 @@ func (c *Coordinator) Relieve(ctx context.Context, from v1.HostName, req *Reliev
 	a := &RelieveAnswer{RetryAfter: reliefPause}
 	a.Files, a.Accepted = c.reliefs.of(id)
 	if a.Accepted < req.Bytes {
-		a.Why, err = c.relieve(h, id, req.Bytes-a.Accepted)
+		a.Why, err = c.relieve(h, id, req.Bytes-a.Accepted, req.Reason == ReasonDraining)
 		if err != nil {
 			return nil, fmt.Errorf("relieve: %w", err)
 		}
@@ -177,8 +177,8 @@ func (c *Coordinator) Relieve(ctx context.Context, from v1.HostName, req *Reliev
 	return a, nil
 }
 
-// relieve plans moves for that many more bytes of a holder. The caller holds c.mu.
-func (c *Coordinator) relieve(h *host, id catalog.HolderID, bytes int64) (why string, err error) {
+// relieve plans moves for that many more bytes of a holder, and of empty files where all have to go. The caller holds c.mu.
+func (c *Coordinator) relieve(h *host, id catalog.HolderID, bytes int64, all bool) (why string, err error) {
 	if c.cat.Amnesic() {
 		return string(placement.IsAmnesic), nil
 	}
@@ -187,7 +187,7 @@ func (c *Coordinator) relieve(h *host, id catalog.HolderID, bytes int64) (why st
 	if !ok {
 		return "host is not in the cluster", nil
 	}
-	var surplus int64
+	var surplus, empty int64
 	var movable []placement.File
 	var keys []catalog.Member
 	err = c.cat.View(func(tx *catalog.Tx) error {
@@ -200,7 +200,14 @@ func (c *Coordinator) relieve(h *host, id catalog.HolderID, bytes int64) (why st
 				continue
 			}
 			c.movable(tx, p, &class, bytes, func(m catalog.Member, hosts []int) {
-				movable = append(movable, placement.File{Size: m.Size, Holders: hosts})
+				if m.Size == 0 {
+					if !all {
+						return
+					}
+					empty++
+				}
+				// An empty file is planned for as a byte: moving it is to be seen to move something.
+				movable = append(movable, placement.File{Size: max(m.Size, 1), Holders: hosts})
 				keys = append(keys, m)
 			})
 		}
@@ -209,6 +216,7 @@ func (c *Coordinator) relieve(h *host, id catalog.HolderID, bytes int64) (why st
 	if err != nil || surplus >= bytes {
 		return "", err
 	}
+	bytes += empty
 	moves, freed := placement.Relieve(c.spare(p), at, bytes-surplus, movable)
 	for _, m := range moves {
 		c.move(p.view, keys[m.File], id, p.view.hosts[m.To].Name)
@@ -237,7 +245,7 @@ func (c *Coordinator) movable(tx *catalog.Tx, p *plan, class *catalog.Class, siz
 		return
 	}
 	take := func(m catalog.Member) {
-		if c.reliefs.byKey[m.Key] == nil && len(c.claims.byKey[m.Key]) == 0 && m.Size > 0 {
+		if c.reliefs.byKey[m.Key] == nil && len(c.claims.byKey[m.Key]) == 0 {
 			offer(m, taken)
 		}
 	}
@@ -300,6 +308,9 @@ func (c *Coordinator) displace(p *plan) {
 				continue
 			}
 			c.movable(tx, p, &class, max(largest, p.Short()), func(m catalog.Member, hosts []int) {
+				if m.Size == 0 {
+					return // it makes no room
+				}
 				movable = append(movable, placement.File{Size: m.Size, Holders: hosts})
 				keys = append(keys, m)
 				holders = append(holders, class.Confirmed)

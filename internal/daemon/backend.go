@@ -32,7 +32,9 @@ type backend struct {
 	peers      *peers
 	events     *events
 	conditions *conditions
-	rates      *rates
+	// verifications is kept for what conditions say of sources.
+	verifications *verifications
+	rates         *rates
 	// announce tells the other hosts that something was changed here.
 	announce func()
 	// rescan has a source of this host scanned soon.
@@ -157,10 +159,14 @@ func (b *backend) sourceStatus(o *v1.Source) v1.SourceStatus {
 	running, done := b.sources.Use(v1.SourceName(o.Name))
 	defer done()
 	if running == nil {
-		return b.conditions.sourceStatus(want, states[i], nil)
+		return b.conditions.sourceStatus(want, states[i], nil, nil)
 	}
 	counts := running.Coordinator.Status()
-	return b.conditions.sourceStatus(want, states[i], &counts)
+	counted, err := b.verifications.of(want, running.Coordinator)
+	if err != nil {
+		return b.conditions.sourceStatus(want, states[i], &counts, nil)
+	}
+	return b.conditions.sourceStatus(want, states[i], &counts, &counted)
 }
 
 func (b *backend) locationStatus(o *v1.Location) v1.LocationStatus {
@@ -340,7 +346,7 @@ func (b *backend) Events(ctx context.Context, query admin.EventQuery) ([]admin.E
 func (b *backend) Version(context.Context) (admin.VersionInfo, error) {
 	i := version.Get()
 	return admin.VersionInfo{Version: i.Version, Commit: i.Commit, GoVersion: i.Go, Platform: i.Platform,
-		Protocol: i.Protocol(), Host: b.identity.Host(), Cluster: b.identity.ClusterUID()}, nil
+		Protocol: i.Protocol(), ProtocolMin: i.ProtocolMin, ProtocolMax: i.ProtocolMax, Host: b.identity.Host(), Cluster: b.identity.ClusterUID()}, nil
 }
 
 // CreateToken implements admin.Members.

@@ -15,7 +15,6 @@ import (
 	"clusterbackup/internal/admin"
 	"clusterbackup/internal/catalog"
 	"clusterbackup/internal/coordinator"
-	"clusterbackup/internal/location"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
@@ -283,20 +282,20 @@ func (b *backend) verifyAt(ctx context.Context, l *v1.Location, query admin.Veri
 		}
 	}
 	holder := admin.HolderKey{Host: l.Spec.Host, Location: v1.LocationName(l.Name)}
+	q := verifyRequest{Location: holder.Location, Source: query.Source, Full: query.Full}
 	var err error
-	if l.Spec.Host == b.identity.Host() {
-		err = b.verifyHere(ctx, holder, query.Source, send)
+	if holder.Host == b.identity.Host() {
+		err = b.verifyHere(ctx, q, send)
 	} else {
-		err = b.verifyThere(ctx, holder, query, send)
+		err = b.verifyThere(ctx, holder.Host, q, send)
 	}
 	if err != nil && ctx.Err() == nil {
 		send(admin.VerifyProgress{Unreachable: []admin.HolderKey{holder}})
 	}
 }
 
-func (b *backend) verifyThere(ctx context.Context, holder admin.HolderKey, query admin.VerifyQuery, send func(admin.VerifyProgress) bool) error {
-	q := verifyRequest{Location: holder.Location, Source: query.Source}
-	for step, err := range callVerify(ctx, b.peers, holder.Host, q) {
+func (b *backend) verifyThere(ctx context.Context, host v1.HostName, q verifyRequest, send func(admin.VerifyProgress) bool) error {
+	for step, err := range callVerify(ctx, b.peers, host, q) {
 		if err != nil {
 			return err
 		}
@@ -308,7 +307,8 @@ func (b *backend) verifyThere(ctx context.Context, holder admin.HolderKey, query
 }
 
 // verifyHere reads the replicas of one source, or of all, in a location of this host.
-func (b *backend) verifyHere(ctx context.Context, holder admin.HolderKey, only v1.SourceName, send func(admin.VerifyProgress) bool) error {
+func (b *backend) verifyHere(ctx context.Context, q verifyRequest, send func(admin.VerifyProgress) bool) error {
+	holder := admin.HolderKey{Host: b.identity.Host(), Location: q.Location}
 	l, done := b.locations.UseOne(holder.Location)
 	defer done()
 	if l == nil {
@@ -316,7 +316,7 @@ func (b *backend) verifyHere(ctx context.Context, holder admin.HolderKey, only v
 	}
 	for _, source := range b.desired.Sources() {
 		name := v1.SourceName(source.Name)
-		if only != "" && name != only {
+		if q.Source != "" && name != q.Source {
 			continue
 		}
 		held, err := l.Held(name)
@@ -325,7 +325,7 @@ func (b *backend) verifyHere(ctx context.Context, holder admin.HolderKey, only v
 		}
 		send(admin.VerifyProgress{TotalFiles: held.Replicas, TotalBytes: held.ReplicaBytes})
 		progress := func(v controllers.Verified) { send(progressOf(name, holder, v)) }
-		if err := b.verifier.Verify(ctx, l, source, func(location.Record) bool { return true }, progress); err != nil {
+		if err := b.verifier.Verify(ctx, l, source, controllers.Asked(source, q.Full), progress); err != nil {
 			return err
 		}
 	}

@@ -18,6 +18,7 @@ const rateWindow = time.Minute
 // rates turns counters into averages over the last minute or so.
 type rates struct {
 	counters *controllers.Counters
+	sent     *sentBytes
 
 	mu      sync.Mutex
 	samples []sample // oldest first
@@ -26,13 +27,14 @@ type rates struct {
 type sample struct {
 	at     time.Time
 	counts map[controllers.CountKey]controllers.Count
+	sent   map[v1.SourceName]int64
 }
 
 // take notes the counters as they are now.
 func (r *rates) take(now time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.samples = append(r.samples, sample{now, r.counters.All()})
+	r.samples = append(r.samples, sample{now, r.counters.All(), r.sent.all()})
 	for len(r.samples) > 1 && now.Sub(r.samples[1].at) >= rateWindow {
 		r.samples = r.samples[1:]
 	}
@@ -54,6 +56,23 @@ func (r *rates) perSecond(pick func(controllers.CountKey) bool) (download, verif
 		}
 	}
 	return download, verify
+}
+
+// upload is the average of bytes sent a second, of the sources that pick chooses ("": what locations send).
+func (r *rates) upload(pick func(v1.SourceName) bool) (rate float64) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if len(r.samples) == 0 {
+		return 0
+	}
+	first := r.samples[0]
+	seconds := max(time.Since(first.at).Seconds(), 1)
+	for source, n := range r.sent.all() {
+		if pick(source) {
+			rate += float64(n-first.sent[source]) / seconds
+		}
+	}
+	return rate
 }
 
 // Top implements admin.Operations.
@@ -119,6 +138,7 @@ func (b *backend) topHere(kind string) []admin.TopRow {
 		return b.topSources()
 	}
 	self := admin.TopRow{Name: string(b.identity.Host()), Host: b.identity.Host(), Reachable: true}
+	self.Upload = b.rates.upload(func(v1.SourceName) bool { return true })
 	for _, l := range b.topLocations() {
 		self.Capacity += l.Capacity
 		self.Used += l.Used
@@ -145,6 +165,7 @@ func (b *backend) topSources() []admin.TopRow {
 	var rows []admin.TopRow
 	for _, state := range b.sources.States() {
 		row := admin.TopRow{Name: string(state.Name), Host: b.identity.Host(), Reachable: state.Err == nil}
+		row.Upload = b.rates.upload(func(s v1.SourceName) bool { return s == state.Name })
 		if running, done := b.sources.Use(state.Name); running != nil {
 			counts := running.Coordinator.Status()
 			row.Used, row.Files, row.Queued, row.Failing = counts.Bytes, counts.Files, counts.Underserved, counts.ProblemCount

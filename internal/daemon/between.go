@@ -14,6 +14,8 @@ import (
 type verifyRequest struct {
 	Location v1.LocationName
 	Source   v1.SourceName
+	// Full reads large replicas whole that are otherwise sampled.
+	Full bool
 }
 
 type feasibleRequest struct {
@@ -55,8 +57,7 @@ func registerBetween(server *transport.Server, b *backend) {
 				}
 				return ctx.Err() == nil
 			}
-			holder := admin.HolderKey{Host: b.identity.Host(), Location: q.Location}
-			if err := b.verifyHere(ctx, holder, q.Source, send); err != nil && ctx.Err() == nil {
+			if err := b.verifyHere(ctx, q, send); err != nil && ctx.Err() == nil {
 				yield(admin.VerifyProgress{}, err)
 			}
 		}

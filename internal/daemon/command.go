@@ -6,7 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -22,15 +24,16 @@ func Main(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io
 	root.SetArgs(args)
 	root.SetOut(stdout)
 	root.SetErr(stderr)
-	err := root.ExecuteContext(ctx)
+	command, err := root.ExecuteContextC(ctx)
 	if err == nil {
 		return 0
 	}
-	fmt.Fprintf(stderr, "error: %s\n", strings.ReplaceAll(strings.TrimSpace(err.Error()), "\n", " "))
+	what := strings.ReplaceAll(strings.TrimSpace(err.Error()), "\n", " ")
 	if !p.started {
-		fmt.Fprintln(stderr, "hint: see `cbd --help`")
+		fmt.Fprintf(stderr, "error: %s: %s\nhint: see `%[1]s --help`\n", command.CommandPath(), what)
 		return 2
 	}
+	fmt.Fprintf(stderr, "error: %s\n", what)
 	if p.exit != 0 {
 		return p.exit
 	}
@@ -52,7 +55,7 @@ func hintFor(err error) string {
 	case errors.Is(err, pki.ErrNoCluster):
 		return "make a cluster with `cbd init --name HOST`, or join one with `cbd join ADDR:PORT --token TOKEN --name HOST`"
 	case errors.Is(err, pki.ErrBelongs):
-		return "use another --state, or run the daemon of this one with `cbd run`"
+		return "use another --state, run the daemon of this one with `cbd run`, or move it away if the host is to leave its cluster"
 	}
 	return ""
 }
@@ -140,6 +143,9 @@ func (p *program) runCommand() *cobra.Command {
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			o.State = p.state
+			if _, _, err := net.SplitHostPort(o.HTTP); err != nil && o.HTTP != "" {
+				return fmt.Errorf("--http %q: %w: write ADDR:PORT, or '' for none", o.HTTP, errUsage)
+			}
 			return Run(cmd.Context(), o)
 		},
 	}
@@ -157,10 +163,14 @@ func (p *program) versionCommand() *cobra.Command {
 		Args:  cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
 			i := version.Get()
-			if output == "json" {
+			switch output {
+			case "":
+			case "json":
 				return json.NewEncoder(p.out).Encode(i)
+			default:
+				return fmt.Errorf("-o %s: %w: it is json", output, errUsage)
 			}
-			_, err := fmt.Fprintf(p.out, "cbd %s (commit %s, %s, %s, protocol %d-%d)\n", i.Version, i.Commit, i.Go, i.Platform, i.ProtocolMin, i.ProtocolMax)
+			_, err := fmt.Fprintf(p.out, "cbd %s (commit %s, %s, %s, protocol %s)\n", i.Version, i.Commit, i.Go, i.Platform, i.Protocol())
 			return err
 		},
 	}
@@ -174,12 +184,31 @@ func initCluster(state string, e endpoint, out io.Writer) error {
 		Prepare: func(m pki.Member) error { return foundDesired(state, m) },
 	})
 	if err != nil {
+		if errors.Is(err, pki.ErrBelongs) { // it names the directory
+			return fmt.Errorf("init %w", err)
+		}
 		return fmt.Errorf("init %s: %w", state, err)
 	}
-	fmt.Fprintf(out, "Made cluster %s with host %s, reached at %s.\n\nStart it:\n  cbd run%s\n\nHave another host join: make a token here, and use it there within its time:\n  cbctl create token%s\n  cbd join %s --token TOKEN --name HOST\n",
-		identity.ClusterUID(), e.name, identity.Cluster().Advertise, stateFlag(state), stateFlag(state), identity.Cluster().Advertise)
+	address := identity.Cluster().Advertise
+	token, expires, err := identity.Tokens().Create(0)
+	if err != nil {
+		return fmt.Errorf("init %s: %w", state, err)
+	}
+	fmt.Fprintf(out, joinAdvice, identity.ClusterUID(), e.name, address, stateFlag(state), expires.Local().Format(time.DateTime), address, token, stateFlag(state))
 	return nil
 }
+
+const joinAdvice = `Made cluster %s with host %s, reached at %s.
+
+Start it:
+  cbd run%s
+
+Then have another host join; until %s, one may so:
+  cbd join %s --token %s --name HOST
+
+For each further one, make a token here:
+  cbctl create token%s
+`
 
 // stateFlag is what has to be added to a command for a state directory that isn't the default one.
 func stateFlag(state string) string {

@@ -147,9 +147,12 @@ func copies[T any](all []T, deepCopy func(*T) *T) []*T {
 
 // host returns the Host resource of a name, nil if there is none.
 func (v *view) host(name v1.HostName) *v1.Host {
-	for _, h := range v.Hosts() {
-		if h.Name == string(name) {
-			return h
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.read()
+	for i := range v.cached.hosts {
+		if v.cached.hosts[i].Name == string(name) {
+			return v.cached.hosts[i].DeepCopy()
 		}
 	}
 	return nil

@@ -15,6 +15,7 @@ import (
 	v1 "clusterbackup/api/v1"
 	"clusterbackup/controllers"
 	"clusterbackup/internal/admin"
+	"clusterbackup/internal/location"
 	"clusterbackup/internal/manifest"
 	"clusterbackup/transport"
 )
@@ -231,6 +232,11 @@ func (h *holders) holdingsHere(ctx context.Context, q holdingsRequest) iter.Seq2
 			yield(admin.Holding{}, notOpen(q.Location))
 			return
 		}
+		listings, err := l.Listings(q.Source)
+		if err != nil {
+			yield(admin.Holding{}, err)
+			return
+		}
 		for record, err := range l.Records(q.Source, string(q.Prefix)) {
 			if err == nil && record.Bad {
 				continue
@@ -238,16 +244,24 @@ func (h *holders) holdingsHere(ctx context.Context, q holdingsRequest) iter.Seq2
 			if err == nil {
 				err = ctx.Err()
 			}
-			holding := admin.Holding{Path: record.Path, Gen: record.Gen, Digest: record.Digest, Size: record.Size, ModTime: record.ModTime, Mode: record.Mode}
-			if !yield(holding, err) || err != nil {
+			if !yield(holdingOf(&record, listings), err) || err != nil {
 				return
 			}
 		}
-		h.versionsHere(ctx, l, q, yield)
+		h.versionsHere(ctx, l, q, listings, yield)
 	}
 }
 
-func (h *holders) versionsHere(ctx context.Context, l *controllers.OpenLocation, q holdingsRequest, yield func(admin.Holding, error) bool) {
+func holdingOf(r *location.Record, listings []location.Listing) admin.Holding {
+	h := admin.Holding{Path: r.Path, Gen: r.Gen, Digest: r.Digest, Size: r.Size, ModTime: r.ModTime, Mode: r.Mode}
+	if r.Since != 0 {
+		h.Since = time.Unix(r.Since, 0).UnixNano()
+	}
+	h.Seen, h.Absent = location.Seen(listings, r.Gen)
+	return h
+}
+
+func (h *holders) versionsHere(ctx context.Context, l *controllers.OpenLocation, q holdingsRequest, listings []location.Listing, yield func(admin.Holding, error) bool) {
 	below := ".clusterbackup/versions/" + string(q.Source) + "/"
 	for version, err := range l.Versions(q.Source, string(q.Prefix)) {
 		if err == nil && version.Bad {
@@ -260,8 +274,10 @@ func (h *holders) versionsHere(ctx context.Context, l *controllers.OpenLocation,
 			yield(admin.Holding{}, fmt.Errorf("list versions: %w", err))
 			return
 		}
-		if !yield(admin.Holding{Path: version.Path, Gen: version.Gen, Digest: version.Digest, Size: version.Size, ModTime: version.ModTime,
-			Mode: version.Mode, Version: v1.RelPath(strings.TrimPrefix(version.Name, below)), Until: version.Since.UnixNano(), Expires: version.Until.UnixNano()}, nil) {
+		holding := holdingOf(&version.Record, listings)
+		holding.Version = v1.RelPath(strings.TrimPrefix(version.Name, below))
+		holding.Until, holding.Expires = version.Since.UnixNano(), version.Until.UnixNano()
+		if !yield(holding, nil) {
 			return
 		}
 	}

@@ -2,15 +2,12 @@ package daemon
 
 import (
 	"context"
-	"fmt"
 	"os"
 	"path/filepath"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
-	"golang.org/x/time/rate"
 
 	v1 "clusterbackup/api/v1"
 	"clusterbackup/controllers"
@@ -31,7 +28,7 @@ type loops struct {
 	manifests *manifests
 	copier    *controllers.CopyReconciler
 	sessions  *controllers.Sessions
-	sent      atomic.Int64
+	sent      sentBytes
 
 	config *reconcile.Controller[struct{}]
 	scan   *reconcile.Controller[v1.SourceName]
@@ -80,7 +77,7 @@ func newLoops(h *host, session uint64, metrics *reconcile.Metrics) *loops {
 		Event:         noteFor[v1.LocationName](h.events, v1.KindLocation), Log: h.log.WithName("location"),
 		Opened: l.kickClients,
 	}, options(1))
-	l.verifier = &controllers.VerifyReconciler{Desired: h.desired, Sessions: l.sessions, Locations: l.locations, Limit: l.readLimit(),
+	l.verifier = &controllers.VerifyReconciler{Desired: h.desired, Sessions: l.sessions, Locations: l.locations, Limit: bounded(l.limits, readLimit),
 		Counters: l.counters, Event: noteFor[v1.SourceName](h.events, v1.KindSource), Log: h.log.WithName("verify")}
 	l.verify = reconcile.New("verify", l.verifier, options(1))
 	l.copier = &controllers.CopyReconciler{Sessions: l.sessions, Locations: l.locations, Wanted: l.wanted, Pull: l.pull, Allowed: l.copiesAllowed, Retention: retention,
@@ -252,26 +249,3 @@ func (l *loops) pull(c controllers.Client) rsync.Pull {
 
 // copiesAllowed tells whether the time of day is within the host's windows.
 func (l *loops) copiesAllowed() bool { return v1.WithinWindows(l.limits().Windows, time.Now()) }
-
-// readLimit bounds what verification reads from disk by the host's limit as it is at the time.
-func (l *loops) readLimit() func(context.Context, int) error {
-	const burst = 1 << 20
-	limiter := rate.NewLimiter(rate.Inf, burst)
-	return func(ctx context.Context, bytes int) error {
-		want := rate.Inf
-		if limit := l.limits().Read; limit != nil {
-			want = rate.Limit(max(limit.Value(), 1))
-		}
-		if limiter.Limit() != want {
-			limiter.SetLimit(want)
-		}
-		for bytes > 0 {
-			n := min(bytes, burst)
-			if err := limiter.WaitN(ctx, n); err != nil {
-				return fmt.Errorf("wait to read: %w", err)
-			}
-			bytes -= n
-		}
-		return nil
-	}
-}

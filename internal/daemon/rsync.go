@@ -7,10 +7,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/go-logr/logr"
@@ -31,8 +31,38 @@ type senders struct {
 	scratch   string
 	sources   *controllers.SourceSet
 	locations *controllers.LocationSet
-	sent      *atomic.Int64
-	log       logr.Logger
+	sent      *sentBytes
+	// limit waits until that many bytes may be sent to another host.
+	limit func(ctx context.Context, bytes int) error
+	log   logr.Logger
+}
+
+// sentBytes counts what was sent, by source; under "" what was sent from locations. The zero value is empty.
+type sentBytes struct {
+	mu sync.Mutex
+	by map[v1.SourceName]int64
+}
+
+func (s *sentBytes) add(source v1.SourceName, n int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.by == nil {
+		s.by = map[v1.SourceName]int64{}
+	}
+	s.by[source] += int64(n)
+}
+
+func (s *sentBytes) all() map[v1.SourceName]int64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return maps.Clone(s.by)
+}
+
+func (s *sentBytes) total() (sum int64) {
+	for _, n := range s.all() {
+		sum += n
+	}
+	return sum
 }
 
 // member answers one connection to the port.
@@ -43,24 +73,42 @@ func (s *senders) member(ctx context.Context, conn net.Conn) {
 	}
 	state := secured.ConnectionState()
 	if who, err := pki.PeerOf(&state); err == nil {
-		s.serve(ctx, &countedConn{Conn: conn, sent: s.sent}, who.Kind == pki.KindAdmin)
+		s.serve(ctx, conn, who.Kind == pki.KindAdmin)
 	}
 }
 
-// countedConn counts the bytes that leave.
-type countedConn struct {
+// sendingConn counts the bytes that leave, as they do, and holds them to the host's limit.
+type sendingConn struct {
 	net.Conn
-	sent *atomic.Int64
+	ctx   context.Context // of the one connection that it is
+	limit func(ctx context.Context, bytes int) error
+	sent  func(bytes int)
 }
 
-func (c *countedConn) Write(p []byte) (int, error) {
-	n, err := c.Conn.Write(p)
-	c.sent.Add(int64(n))
-	return n, err
+func (c *sendingConn) Write(p []byte) (written int, err error) {
+	for len(p) > 0 {
+		part := p[:min(len(p), sendChunk)]
+		if c.limit != nil {
+			if err := c.limit(c.ctx, len(part)); err != nil {
+				return written, err
+			}
+		}
+		n, err := c.Conn.Write(part)
+		c.sent(n)
+		written += n
+		if err != nil {
+			return written, err
+		}
+		p = p[n:]
+	}
+	return written, nil
 }
+
+// sendChunk is how much is sent between two looks at the limit.
+const sendChunk = 64 << 10
 
 // CloseWrite ends this side's half.
-func (c *countedConn) CloseWrite() error {
+func (c *sendingConn) CloseWrite() error {
 	if half, ok := c.Conn.(interface{ CloseWrite() error }); ok {
 		return half.CloseWrite()
 	}
@@ -86,9 +134,26 @@ func (s *senders) serve(ctx context.Context, conn net.Conn, admin bool) {
 	if rsync.Accept(conn) != nil {
 		return
 	}
-	if err := rsync.ServeModule(ctx, conn, s.tool, rsync.Module{Root: root, Scratch: s.scratch}); err != nil && ctx.Err() == nil {
+	if err := rsync.ServeModule(ctx, s.sending(ctx, conn, request, admin), s.tool, rsync.Module{Root: root, Scratch: s.scratch}); err != nil && ctx.Err() == nil {
 		s.log.V(1).Info("Sender ended", "reason", err.Error())
 	}
+}
+
+// sending is the connection as it is counted and, unless an administrator is waiting for a restore, held to the host's limit. What
+// goes to this host's own socket leaves nothing.
+func (s *senders) sending(ctx context.Context, conn net.Conn, request rsync.Request, admin bool) net.Conn {
+	if _, leaves := conn.(*tls.Conn); !leaves {
+		return conn
+	}
+	var source v1.SourceName
+	if request.Kind == rsync.KindSource {
+		source = v1.SourceName(request.Name)
+	}
+	out := &sendingConn{Conn: conn, ctx: ctx, limit: s.limit, sent: func(n int) { s.sent.add(source, n) }}
+	if admin {
+		out.limit = nil
+	}
+	return out
 }
 
 // root is the folder that a request is about. It stays in use until done is called.

@@ -212,10 +212,10 @@ func (h *host) wire() error {
 	held := &holders{host: h.identity.Host(), desired: h.desired, locations: h.loops.locations, peers: h.peers}
 	h.backend = &backend{
 		holders: held, identity: h.identity, store: h.store, desired: h.desired, sources: h.loops.sources, locations: h.loops.locations,
-		verifier: h.loops.verifier, peers: h.peers, events: h.events, conditions: &conditions{}, rates: &rates{counters: h.loops.counters},
+		verifier: h.loops.verifier, peers: h.peers, events: h.events, conditions: &conditions{}, verifications: &verifications{}, rates: &rates{counters: h.loops.counters, sent: &h.loops.sent},
 		announce: h.announce, rescan: h.loops.rescan,
 	}
 	h.registry.MustRegister(&collector{host: h.identity.Host(), desired: h.desired, sources: h.loops.sources, locations: h.loops.locations,
-		counters: h.loops.counters, peers: h.peers, sent: h.loops.sent.Load})
+		counters: h.loops.counters, peers: h.peers, sent: h.loops.sent.total})
 	return nil
 }

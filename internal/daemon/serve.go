@@ -37,7 +37,7 @@ func (h *host) serve(ctx context.Context, parts *errgroup.Group) {
 		return nil
 	})
 	send := &senders{tool: h.tool, scratch: scratchDir(h.options.State), sources: h.loops.sources, locations: h.loops.locations,
-		sent: &h.loops.sent, log: h.log.WithName("rsync")}
+		sent: &h.loops.sent, limit: bounded(h.loops.limits, uploadLimit), log: h.log.WithName("rsync")}
 	join := &pki.JoinServer{Identity: h.identity, Admit: h.admit}
 	datagrams := func(_ context.Context, conn net.Conn) { server.ServeConn(conn) }
 	port := newSwitchboard(h.identity.ServerTLS(h.member, alpnDatagrams, alpnRsync, alpnJoin), h.log, map[string]func(context.Context, net.Conn){

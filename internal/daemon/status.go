@@ -50,7 +50,7 @@ func unknown(kind, reason, message string) metav1.Condition {
 }
 
 // sourceStatus is a source of this host: its state, and its coordinator's counts where there is one.
-func (c *conditions) sourceStatus(want *v1.Source, state controllers.SourceState, counts *coordinator.Status) v1.SourceStatus {
+func (c *conditions) sourceStatus(want *v1.Source, state controllers.SourceState, counts *coordinator.Status, counted *coordinator.Verification) v1.SourceStatus {
 	s := v1.SourceStatus{ObservedGeneration: state.Generation}
 	now := []metav1.Condition{available(state), scanned(state)}
 	if !state.Scan.Ended.IsZero() {
@@ -65,7 +65,7 @@ func (c *conditions) sourceStatus(want *v1.Source, state controllers.SourceState
 		s.HeldDeletions = counts.HeldDeletions
 		s.Problems = append(append([]v1.Problem(nil), s.Problems...), counts.Problems...)
 		s.ProblemCount += counts.ProblemCount
-		now = append(now, protected(want, state, counts), verified(counts), deletionsHeld(want, counts), placeable(counts))
+		now = append(now, protected(want, state, counts), verified(want, state, counts, counted), deletionsHeld(want, counts), placeable(counts))
 	}
 	s.Conditions = c.set(v1.RefOf(want), state.Generation, now)
 	return s
@@ -98,17 +98,45 @@ func protected(want *v1.Source, state controllers.SourceState, counts *coordinat
 	return condition(v1.ConditionProtected, true, "EnoughReplicas", fmt.Sprintf("%d files have %d replicas or more", counts.Files, want.Spec.MinReplicas))
 }
 
-func verified(counts *coordinator.Status) metav1.Condition {
+// verified says whether all replicas were read again within the source's interval; counted is nil where that could not be counted.
+func verified(want *v1.Source, state controllers.SourceState, counts *coordinator.Status, counted *coordinator.Verification) metav1.Condition {
 	corrupt := 0
 	for _, p := range counts.Problems {
 		if p.Reason == "Corrupt" {
 			corrupt++
 		}
 	}
-	if corrupt > 0 {
+	interval := want.Spec.Verify.Interval.Duration
+	switch {
+	case corrupt > 0:
 		return condition(v1.ConditionVerified, false, "Corrupt", fmt.Sprintf("%d replicas are corrupt and not replaced yet", corrupt))
+	case state.Scan.Ended.IsZero():
+		return unknown(v1.ConditionVerified, "NotScanned", "no scan has ended since the daemon started")
+	case counted == nil:
+		return unknown(v1.ConditionVerified, "NotCounted", "the catalog could not be read")
+	case interval == 0:
+		return unknown(v1.ConditionVerified, "NoInterval", "verify.interval is 0: replicas are read again by `cbctl verify` alone; none is known to be corrupt")
+	case counted.Overdue > 0:
+		return condition(v1.ConditionVerified, false, "Overdue",
+			fmt.Sprintf("%d of %d replicas were not read within %s", counted.Overdue, counted.Replicas, shortest(interval)))
+	case counted.Unknown > 0:
+		return unknown(v1.ConditionVerified, "NotReported",
+			fmt.Sprintf("of %d of %d replicas it is not known yet when they were read", counted.Unknown, counted.Replicas))
 	}
-	return condition(v1.ConditionVerified, true, "NoneCorrupt", "no replica is known to be corrupt")
+	return condition(v1.ConditionVerified, true, "WithinInterval",
+		fmt.Sprintf("all %d replicas were read within %s, and none is corrupt", counted.Replicas, shortest(interval)))
+}
+
+// shortest is a duration without its zeros: 720h, not 720h0m0s.
+func shortest(d time.Duration) string {
+	text := d.String()
+	if strings.HasSuffix(text, "m0s") {
+		text = strings.TrimSuffix(text, "0s")
+	}
+	if strings.HasSuffix(text, "h0m") {
+		text = strings.TrimSuffix(text, "0m")
+	}
+	return text
 }
 
 func deletionsHeld(want *v1.Source, counts *coordinator.Status) metav1.Condition {

@@ -18,8 +18,11 @@ const hashBuffer = 256 << 10
 // hasher computes digests of what lies on the disk; each worker has its own, for as long as it works.
 type hasher struct {
 	buf *[hashBuffer]byte
-	// limit, when given, is asked before that many bytes are read.
+	// limit, when given, is asked before that many bytes are read, and read is told of how many were.
 	limit func(ctx context.Context, bytes int) error
+	read  func(bytes int)
+	// blocks are of the file that was read last.
+	blocks blockSummer
 }
 
 var hashBuffers = sync.Pool{New: func() any { return new([hashBuffer]byte) }}
@@ -29,20 +32,18 @@ func newHasher() *hasher { return &hasher{buf: hashBuffers.Get().(*[hashBuffer]b
 // close ends its use.
 func (h *hasher) close() { hashBuffers.Put(h.buf) }
 
-// sum reads an open file to its end.
-func (h *hasher) sum(ctx context.Context, fd int) (digest v1.Digest, size int64, err error) {
+// sum reads an open file, which should have that size, to its end.
+func (h *hasher) sum(ctx context.Context, fd int, expected int64) (digest v1.Digest, size int64, err error) {
 	hash := sha256.New()
+	h.blocks.begin(expected)
 	for {
-		if err := ctx.Err(); err != nil {
+		if err := h.ask(ctx, len(h.buf)); err != nil {
 			return digest, size, err
 		}
-		if h.limit != nil {
-			if err := h.limit(ctx, len(h.buf)); err != nil {
-				return digest, size, err
-			}
-		}
 		n, err := readFull(fd, h.buf[:])
+		h.tell(n)
 		hash.Write(h.buf[:n])
+		h.blocks.add(h.buf[:n])
 		size += int64(n)
 		if errors.Is(err, io.EOF) {
 			hash.Sum(digest[:0])
@@ -51,6 +52,20 @@ func (h *hasher) sum(ctx context.Context, fd int) (digest v1.Digest, size int64,
 		if err != nil {
 			return digest, size, err
 		}
+	}
+}
+
+// ask waits until that many bytes may be read.
+func (h *hasher) ask(ctx context.Context, bytes int) error {
+	if err := ctx.Err(); err != nil || h.limit == nil {
+		return err
+	}
+	return h.limit(ctx, bytes)
+}
+
+func (h *hasher) tell(bytes int) {
+	if h.read != nil && bytes > 0 {
+		h.read(bytes)
 	}
 }
 
@@ -77,7 +92,7 @@ func (h *hasher) file(ctx context.Context, at folder, name string, st *unix.Stat
 		return v1.Digest{}, err
 	}
 	defer unix.Close(fd)
-	digest, size, err := h.sum(ctx, fd)
+	digest, size, err := h.sum(ctx, fd, st.Size)
 	if err != nil {
 		return v1.Digest{}, err
 	}

@@ -19,7 +19,8 @@ import (
 //	meta     uid, root (what the root's inode was), clock (the latest time written), rebuild (present: not complete),
 //	         closed (see closedFile), age (see AgingTime)
 //	intents  number → what is being done to the files right now; empty unless a crash left something
-//	sources  SOURCE → replicas (pathKey → Record), versions (versionKey → Version),
+//	sources  SOURCE → replicas (pathKey → Record), versions (versionKey → Version), blocks (pathKey → blocks, of large replicas),
+//	         listings (time → generation),
 //	         totals, highest (generation), changed, summed (counters: do the sums need writing?), manifest (its version),
 //	         deleted (see NoteDeleted)
 var (
@@ -28,6 +29,8 @@ var (
 	bucketSources  = []byte("sources")
 	bucketReplicas = []byte("replicas")
 	bucketVersions = []byte("versions")
+	bucketBlocks   = []byte("blocks")
+	bucketListings = []byte("listings")
 
 	keyUID      = []byte("uid")
 	keyRoot     = []byte("root")
@@ -228,6 +231,9 @@ func (s *sourceTx) remove(path v1.RelPath) error {
 	}
 	s.delta.subReplica(&old)
 	s.changed = true
+	if err := s.putBlocks(path, nil); err != nil {
+		return err
+	}
 	return s.replicas.Delete(pathKey(path))
 }
 

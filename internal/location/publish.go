@@ -38,6 +38,8 @@ type arrival struct {
 	old   Record
 	held  bool // old is the replica that is replaced
 	aside *intent
+	// blocks are for verifying a large one by samples; nil: it is not large.
+	blocks *blocks
 }
 
 // Publish makes replicas of the files: checks and hashes them, makes them durable, gives them their real names and records them, the
@@ -137,14 +139,14 @@ func (b *Batch) inspectOne(ctx context.Context, hash *hasher, at folder, a *arri
 	if modTime(&st) != a.ModTime {
 		_ = at.setModTime(a.base, a.ModTime) // coarse file systems keep what they can
 	}
-	digest, size, err := hash.sum(ctx, fd)
+	digest, size, err := hash.sum(ctx, fd, a.Size)
 	if err == nil && size != a.Size {
 		err = ErrChanged
 	}
 	if err == nil && !b.sync.whole {
 		err = fsync(fd)
 	}
-	a.out.Record.Digest = digest
+	a.out.Record.Digest, a.blocks = digest, hash.blocks.of(digest)
 	a.out.Record.Verified = b.l.now().Unix()
 	return err
 }
@@ -271,6 +273,10 @@ func (b *Batch) clearFor(ctx context.Context, a *arrival, to *cursor) error {
 func (b *Batch) intents(arrivals []*arrival) []*intent {
 	all := make([]*intent, len(arrivals))
 	for i, a := range arrivals {
+		a.out.Record.Since = b.l.now().Unix()
+		if a.held && a.old.Digest == a.out.Record.Digest {
+			a.out.Record.Since = a.old.Since
+		}
 		a.out.Record.Replacing = a.aside != nil || a.held && a.old.Replacing
 		all[i] = &intent{kind: intentPublish, source: b.source, record: a.out.Record}
 		if a.aside != nil {
@@ -369,7 +375,7 @@ func (b *Batch) record(arrivals []*arrival) error {
 					return err
 				}
 			}
-			if err := s.put(&a.out.Record); err != nil {
+			if err := errors.Join(s.put(&a.out.Record), s.putBlocks(a.Path, a.blocks)); err != nil {
 				return err
 			}
 			bytes += a.Size

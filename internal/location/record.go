@@ -27,6 +27,8 @@ type Record struct {
 	Bad bool
 	// Verified is when its bytes were last compared with Digest, Unix seconds.
 	Verified int64
+	// Since is when these bytes came to be held here under this path, Unix seconds; 0: not known.
+	Since int64
 }
 
 // Reason says why a version is no longer current.
@@ -72,6 +74,7 @@ var errRecord = errors.New("record can't be read")
 const (
 	flagReplacing = 1 << iota
 	flagBad
+	flagSince
 )
 
 func (r *Record) append(b []byte) []byte {
@@ -82,6 +85,9 @@ func (r *Record) append(b []byte) []byte {
 	if r.Bad {
 		flags |= flagBad
 	}
+	if r.Since != 0 {
+		flags |= flagSince
+	}
 	b = append(b, recordFormat, flags)
 	b = binary.BigEndian.AppendUint64(b, r.Gen.Epoch)
 	b = binary.AppendUvarint(b, r.Gen.Seq)
@@ -89,6 +95,9 @@ func (r *Record) append(b []byte) []byte {
 	b = binary.BigEndian.AppendUint64(b, uint64(r.ModTime))
 	b = binary.AppendUvarint(b, uint64(r.Mode))
 	b = binary.AppendVarint(b, r.Verified)
+	if r.Since != 0 {
+		b = binary.AppendVarint(b, r.Since)
+	}
 	return append(b, r.Digest[:]...)
 }
 
@@ -144,6 +153,9 @@ func (r *reader) record() (rec Record) {
 	rec.ModTime = int64(r.fixed())
 	rec.Mode = uint32(r.uvarint())
 	rec.Verified = r.varint()
+	if flags&flagSince != 0 {
+		rec.Since = r.varint()
+	}
 	copy(rec.Digest[:], r.take(len(rec.Digest)))
 	return rec
 }

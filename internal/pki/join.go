@@ -115,7 +115,7 @@ func (j *joining) connect(ctx context.Context) (*tls.Conn, error) {
 	}
 	if conn.ConnectionState().NegotiatedProtocol != JoinProtocol {
 		conn.Close()
-		return nil, fmt.Errorf("%s: %w: what answers there does not speak %s", j.Address, ErrProtocol, JoinProtocol)
+		return nil, fmt.Errorf("%w: what answers there does not speak %s", ErrProtocol, JoinProtocol)
 	}
 	return conn, nil
 }
@@ -156,13 +156,13 @@ func (j *joining) explain(err error) error {
 	var op *net.OpError
 	switch {
 	case errors.Is(err, ErrOtherCluster), errors.Is(err, ErrClockSkew):
-		return fmt.Errorf("%s: %w", j.Address, err)
+		return err
 	case errors.As(err, &op) && op.Op == "remote error": // a TLS alert: it found nothing that both speak
-		return fmt.Errorf("%s: %w: what answers there does not speak %s (%w); bring both hosts to one release", j.Address, ErrProtocol, JoinProtocol, err)
+		return fmt.Errorf("%w: what answers there does not speak %s (%w); bring both hosts to one release", ErrProtocol, JoinProtocol, err)
 	case errors.As(err, &header):
-		return fmt.Errorf("%s: %w: what answers there is no clusterbackup daemon", j.Address, ErrOtherCluster)
+		return fmt.Errorf("%w: what answers there is no clusterbackup daemon", ErrOtherCluster)
 	}
-	return fmt.Errorf("%s: %w: %w", j.Address, ErrUnreachable, err)
+	return fmt.Errorf("%w: %w", ErrUnreachable, err)
 }
 
 // request is what to send. The key is kept before it is: if the answer is lost, the member knows this host again by it.
@@ -212,14 +212,14 @@ func (d *draft) hostKey() (crypto.Signer, error) {
 
 func (j *joining) exchange(conn net.Conn, req *joinRequest) (*joinAnswer, error) {
 	if err := writeMessage(conn, req); err != nil {
-		return nil, fmt.Errorf("%s: %w: connection lost while asking: %w", j.Address, ErrUnreachable, err)
+		return nil, fmt.Errorf("%w: connection lost while asking: %w", ErrUnreachable, err)
 	}
 	var answer joinAnswer
 	if err := readMessage(conn, maxJoinAnswer, &answer); err != nil {
 		if errors.Is(err, errMessage) {
-			return nil, fmt.Errorf("%s: %w: %w", j.Address, ErrProtocol, err)
+			return nil, fmt.Errorf("%w: %w", ErrProtocol, err)
 		}
-		return nil, fmt.Errorf("%s: %w: connection lost before the answer: %w; try again with the same token", j.Address, ErrUnreachable, err)
+		return nil, fmt.Errorf("%w: connection lost before the answer: %w; try again with the same token", ErrUnreachable, err)
 	}
 	switch err := errorOf(&answer); {
 	case answer.Code == "":
@@ -227,7 +227,7 @@ func (j *joining) exchange(conn net.Conn, req *joinRequest) (*joinAnswer, error)
 	case errors.Is(err, ErrClockSkew):
 		return nil, &SkewError{Here: req.Time, There: answer.Time}
 	default:
-		return nil, fmt.Errorf("%s: %w", j.Address, err)
+		return nil, err
 	}
 }
 
@@ -235,7 +235,7 @@ func (j *joining) exchange(conn net.Conn, req *joinRequest) (*joinAnswer, error)
 func (j *joining) settle(ctx context.Context, a *joinAnswer) error {
 	ca, cert, err := j.open(a)
 	if err != nil {
-		return fmt.Errorf("%s: %w: its answer is of no use: %w", j.Address, ErrRefused, err)
+		return fmt.Errorf("%w: its answer is of no use: %w", ErrRefused, err)
 	}
 	if err := j.checkTime(cert); err != nil {
 		return err

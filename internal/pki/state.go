@@ -90,7 +90,7 @@ func refuseMember(state string) error {
 	c, err := ReadCluster(state)
 	switch {
 	case err == nil:
-		return fmt.Errorf("%s: %w (%s, as host %s); use another --state, or move this one away if the host is to leave its cluster", state, ErrBelongs, c.UID, c.Host)
+		return fmt.Errorf("%s: %w (%s, as host %s)", state, ErrBelongs, c.UID, c.Host)
 	case errors.Is(err, ErrNoCluster):
 		return nil
 	}

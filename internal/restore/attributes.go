@@ -71,6 +71,9 @@ func fileMode(mode uint32) fs.FileMode {
 // makeFolders makes all folders, the empty ones too.
 func (r *restore) makeFolders(ctx context.Context) error {
 	return r.eachEntry(ctx, manifest.Folder, false, func(path v1.RelPath, e *manifest.Entry) {
+		if !r.wasThere(e) {
+			return
+		}
 		if err := r.target.ensure(string(path)); err != nil {
 			r.report(path, Failed, err.Error())
 		}
@@ -91,9 +94,28 @@ func (r *restore) finishFolders(ctx context.Context) error {
 	})
 }
 
+// finishTarget gives the target folder what the source's root has, when all of the source is restored into a folder that was empty:
+// one that is somebody's already stays as it is.
+func (r *restore) finishTarget() error {
+	if err := r.target.clean(); err != nil {
+		return err
+	}
+	if r.opts.Path != "" || r.listing == nil || r.listing.Root == nil || !r.target.ours {
+		return nil
+	}
+	root := r.listing.Root
+	if err := errors.Join(r.attributes(".", root), r.modeAndTime(".", root.Mode, root.ModTime)); err != nil {
+		r.report("", Warned, fmt.Sprintf("target folder: %v", err))
+	}
+	return nil
+}
+
 // makeLinks makes symbolic links, after everything else was written: none can lead a file astray.
 func (r *restore) makeLinks(ctx context.Context) error {
 	return r.eachEntry(ctx, manifest.Symlink, false, func(path v1.RelPath, e *manifest.Entry) {
+		if !r.wasThere(e) {
+			return
+		}
 		if err := r.makeLink(path, e); err != nil {
 			outcome := Failed
 			if errors.Is(err, fs.ErrExist) {
@@ -132,11 +154,17 @@ func (r *restore) makeLink(path v1.RelPath, e *manifest.Entry) error {
 	return nil
 }
 
+// wasThere tells whether an entry of the listing that is no file may have been there at the time that is asked for: of those only the
+// present ones are known. A folder that has changed since may be older; it comes with what is restored in it.
+func (r *restore) wasThere(e *manifest.Entry) bool {
+	return r.opts.At.IsZero() || e.ModTime <= r.opts.At.UnixNano()
+}
+
 // eachEntry visits the listing's entries of one type that are asked for (and folders on the way there).
 func (r *restore) eachEntry(ctx context.Context, kind manifest.Type, backwards bool, visit func(v1.RelPath, *manifest.Entry)) error {
 	return r.table.each(backwards, func(path v1.RelPath, row *row) error {
 		e := row.Entry
-		if e != nil && e.Type == kind && (r.opts.At.IsZero() || kind == manifest.Folder || e.ModTime <= r.opts.At.UnixNano()) {
+		if e != nil && e.Type == kind {
 			visit(path, e)
 		}
 		return ctx.Err()

@@ -121,8 +121,8 @@ func version(all []held, best *held) *wanted {
 	return want
 }
 
-// chooseAt picks the version that was current at a time: of those that existed by their modification time, the one that stopped being
-// current first after it. A version stopped being current when the first holder replaced it.
+// chooseAt picks the version that was current at a time: of those that existed by then, the one that stopped being current first after
+// it. A version stopped being current when the first holder replaced it.
 func chooseAt(r *row, at int64) *wanted {
 	const now = int64(1<<63 - 1)
 	until := func(h *held) int64 {
@@ -137,7 +137,7 @@ func chooseAt(r *row, at int64) *wanted {
 		}
 		return first
 	}
-	there := slices.DeleteFunc(slices.Clone(r.Held), func(h held) bool { return h.ModTime > at || until(&h) <= at })
+	there := slices.DeleteFunc(slices.Clone(r.Held), func(h held) bool { return !existed(r.Held, &h, at) || until(&h) <= at })
 	if len(there) == 0 {
 		return nil
 	}
@@ -145,6 +145,22 @@ func chooseAt(r *row, at int64) *wanted {
 		return cmp.Or(cmp.Compare(until(&a), until(&b)), b.Gen.Compare(a.Gen), cmp.Compare(b.ModTime, a.ModTime))
 	})
 	return version(r.Held, &best)
+}
+
+// existed tells whether the source had a version at a time. Who held its bytes by then, or saw a listing with it, proves that it had;
+// the last listing before that time without it, that it had not. Where nobody knows, the modification time has to do: a file that was
+// brought from elsewhere has an old one.
+func existed(all []held, h *held, at int64) bool {
+	absent := false
+	for i := range all {
+		if o := &all[i]; slices.Equal(o.Digest, h.Digest) {
+			if o.Since != 0 && o.Since <= at || o.Seen != 0 && o.Seen <= at {
+				return true
+			}
+			absent = absent || o.Absent != 0
+		}
+	}
+	return !absent && h.ModTime <= at
 }
 
 // plan decides for every file, and adds up.
@@ -175,7 +191,7 @@ func (r *restore) plan() error {
 	if err == nil {
 		err = put.flush()
 	}
-	if err == nil && !any && r.opts.Path != "" {
+	if err == nil && !any && (r.opts.Path != "" || at != 0) {
 		err = ErrNotFound
 	}
 	return err

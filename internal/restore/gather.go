@@ -133,7 +133,8 @@ func (r *restore) gatherHoldings(ctx context.Context, holder int, h Holder) erro
 				continue
 			}
 		}
-		one := held{Holder: holder, Gen: g.Gen, Digest: slices.Clone(g.Digest[:]), Size: g.Size, ModTime: g.ModTime, Mode: g.Mode, Version: g.Version, Until: g.Until}
+		one := held{Holder: holder, Gen: g.Gen, Digest: slices.Clone(g.Digest[:]), Size: g.Size, ModTime: g.ModTime, Mode: g.Mode, Version: g.Version, Until: g.Until,
+			Since: g.Since, Seen: g.Seen, Absent: g.Absent}
 		if err := put.add(g.Path, func(row *row) { row.Held = append(row.Held, one) }); err != nil {
 			return err
 		}

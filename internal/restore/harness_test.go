@@ -150,8 +150,10 @@ func (h *holder) list(t testing.TB, seq uint64, files []file, other ...manifest.
 	must(t, h.PutManifest(t.Context(), source, fmt.Sprint(seq), r))
 }
 
+var rootEntry = manifest.Entry{Type: manifest.Folder, Mode: 0o751, ModTime: 1_400_000_000_000000007, UID: 12, GID: 34}
+
 func writeList(w io.Writer, seq uint64, files []file, other []manifest.Entry) error {
-	m, err := manifest.NewWriter(w, manifest.Header{Source: source, Generation: v1.Generation{Epoch: 5, Seq: seq}, Time: time.Unix(int64(1e9+seq), 0).UTC()})
+	m, err := manifest.NewWriter(w, manifest.Header{Source: source, Generation: v1.Generation{Epoch: 5, Seq: seq}, Time: time.Unix(int64(1e9+seq), 0).UTC(), Root: &rootEntry})
 	if err != nil {
 		return err
 	}

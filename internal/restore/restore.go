@@ -45,6 +45,9 @@ type Holding struct {
 	Version v1.RelPath
 	// Until is when the version stopped being current there, nanoseconds since 1970; 0 for the replica.
 	Until int64
+	// Since is when the holder got it, Seen when a listing of the source was first made that had it, Absent when one was last made that
+	// had it not yet; nanoseconds since 1970, 0: not known.
+	Since, Seen, Absent int64
 }
 
 // Cluster is what a restore asks of the cluster.
@@ -74,7 +77,7 @@ type Options struct {
 	Source v1.SourceName
 	// Path is what is restored, a file or a folder; "": all. It arrives at To/Path.
 	Path v1.RelPath
-	// To is the target folder; it is made if need be.
+	// To is the target folder; it is made if need be. If it was empty and all is restored, it gets the source's root's attributes.
 	To string
 	// At, unless zero, asks for the files as they were then, as far as holders still have them.
 	At        time.Time
@@ -208,5 +211,8 @@ func (r *restore) carryOut(ctx context.Context) (err error) {
 	if err := r.makeLinks(ctx); err != nil {
 		return err
 	}
-	return r.finishFolders(ctx)
+	if err := r.finishFolders(ctx); err != nil {
+		return err
+	}
+	return r.finishTarget()
 }

@@ -278,9 +278,53 @@ func TestEarlierTime(t *testing.T) {
 	must(t, o.err)
 	wantTree(t, o.to, map[string]string{"a": "first", "b": "only", "gone": "was here"})
 	o = c.restore(restore.Options{At: time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC)})
-	must(t, o.err)
+	wantErr(t, o.err, restore.ErrNotFound)
 	wantTree(t, o.to, map[string]string{})
 	o = c.restore(restore.Options{At: early, Path: "gone"})
 	must(t, o.err)
 	wantTree(t, o.to, map[string]string{"gone": "was here"})
+}
+
+// TestTargetGetsTheRootsAttributes: of a folder that was empty; somebody's own stays as it is.
+func TestTargetGetsTheRootsAttributes(t *testing.T) {
+	c := newCluster(t, "one")
+	files := []file{{"a", "1", 1}, {"d/b", "2", 2}}
+	c.holders["one"].put(t, files...)
+	c.holders["one"].list(t, 2, files, folderEntry("d"))
+	root := func(dir string) (uint32, int64) {
+		t.Helper()
+		st, err := os.Stat(dir)
+		must(t, err)
+		return uint32(st.Mode().Perm()), st.ModTime().UnixNano()
+	}
+	o := c.restore(restore.Options{})
+	must(t, o.err)
+	if mode, modTime := root(o.to); mode != rootEntry.Mode || modTime != rootEntry.ModTime {
+		t.Errorf("target has %o, %d", mode, modTime)
+	}
+	theirs := t.TempDir()
+	must(t, os.WriteFile(filepath.Join(theirs, "mine"), nil, 0o600))
+	must(t, os.Chmod(theirs, 0o711))
+	for _, opts := range []restore.Options{{To: theirs}, {Path: "d"}} {
+		o = c.restore(opts)
+		must(t, o.err)
+		if mode, modTime := root(o.to); mode == rootEntry.Mode || modTime == rootEntry.ModTime {
+			t.Errorf("%+v: target has %o, %d", opts, mode, modTime)
+		}
+	}
+}
+
+// TestFoldersAndLinksOfLaterStayAway: of what holds no files only the present is listed, and its times tell whether it is too young.
+func TestFoldersAndLinksOfLaterStayAway(t *testing.T) {
+	c := newCluster(t, "one")
+	files := []file{{"changed/f", "1", 1}}
+	c.holders["one"].put(t, files...)
+	later := func(e manifest.Entry) manifest.Entry {
+		e.ModTime = time.Now().Add(time.Hour).UnixNano()
+		return e
+	}
+	c.holders["one"].list(t, 1, files, later(folderEntry("changed")), folderEntry("empty"), linkEntry("link", "f"), later(folderEntry("new")), later(linkEntry("newlink", "f")))
+	o := c.restore(restore.Options{At: time.Now().Add(time.Minute)})
+	must(t, o.err)
+	wantTree(t, o.to, map[string]string{"changed": "folder", "changed/f": "1", "empty": "folder", "link": "-> f"})
 }

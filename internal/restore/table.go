@@ -39,6 +39,9 @@ type held struct {
 	Mode    uint32        `cbor:"6,keyasint"`
 	Version v1.RelPath    `cbor:"7,keyasint,omitempty"`
 	Until   int64         `cbor:"8,keyasint,omitempty"`
+	Since   int64         `cbor:"9,keyasint,omitempty"`
+	Seen    int64         `cbor:"10,keyasint,omitempty"`
+	Absent  int64         `cbor:"11,keyasint,omitempty"`
 }
 
 var rows = []byte("rows")

@@ -21,6 +21,7 @@ type target struct {
 	path string
 	root *os.Root
 	temp string // folder for what is being fetched
+	ours bool   // it was empty, or not there
 
 	mu    sync.Mutex
 	known map[string]bool // folders that are known to be real ones; bounded
@@ -41,13 +42,21 @@ func openTarget(path string) (*target, error) {
 		return nil, fmt.Errorf("open target: %w", err)
 	}
 	t := &target{path: path, root: root, temp: ".restore-" + strings.ToLower(rand.Text()), known: map[string]bool{}}
+	entries, err := os.ReadDir(path)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("read target: %w", err), root.Close())
+	}
+	t.ours = len(entries) == 0
 	if err := root.Mkdir(t.temp, 0o700); err != nil {
 		return nil, errors.Join(fmt.Errorf("write to target: %w", err), root.Close())
 	}
 	return t, nil
 }
 
-func (t *target) close() error { return errors.Join(t.root.RemoveAll(t.temp), t.root.Close()) }
+// clean removes what was being fetched.
+func (t *target) clean() error { return t.root.RemoveAll(t.temp) }
+
+func (t *target) close() error { return errors.Join(t.clean(), t.root.Close()) }
 
 const maxKnown = 10_000
 

@@ -15,7 +15,7 @@ var version, commit string
 type Info struct {
 	Version  string `json:"version"`
 	Commit   string `json:"commit"`
-	Go       string `json:"go"`
+	Go       string `json:"goVersion"`
 	Platform string `json:"platform"`
 	// ProtocolMin and ProtocolMax are the range of protocol versions spoken between hosts.
 	ProtocolMin int `json:"protocolMin"`
