@@ -71,8 +71,20 @@ var (
 		holderBucket, grantBucket, goneBucket}
 )
 
-// Open opens the catalog in a file, or makes a new one. Errors: ErrCorrupt, ErrInUse.
+// Open opens the catalog in a file, or makes a new one. One that an earlier program made in a format of its own is set aside beside
+// it, and a new one begun: it fills as after a loss. Errors: ErrCorrupt, ErrInUse.
 func Open(path string, opts Options) (*Catalog, error) {
+	c, err := open(path, opts)
+	if !errors.Is(err, errOlder) {
+		return c, err
+	}
+	if err := os.Rename(path, path+".older"); err != nil {
+		return nil, fmt.Errorf("open catalog %s: %w", path, err)
+	}
+	return open(path, opts)
+}
+
+func open(path string, opts Options) (*Catalog, error) {
 	c := &Catalog{path: path, clock: opts.Clock}
 	if c.clock == nil {
 		c.clock = time.Now

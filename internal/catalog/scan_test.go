@@ -581,6 +581,27 @@ func TestDamagedCatalogIsRefusedAndKept(t *testing.T) {
 	}
 }
 
+func TestCatalogOfAnEarlierFormatIsSetAside(t *testing.T) {
+	x := newFixture(t)
+	x.write("a", "1")
+	x.scan()
+	x.must(x.cat.Update(func(tx *Tx) error {
+		tx.state.Format, tx.dirty = format-1, true
+		return nil
+	}))
+	old := x.cat.UID()
+	x.must(x.cat.Close())
+	x.open()
+	if x.cat.UID() == old || x.cat.Scanned() {
+		t.Error("it was opened as if it were of this format")
+	}
+	if _, err := os.Stat(x.path + ".older"); err != nil {
+		t.Errorf("its bytes are gone: %v", err)
+	}
+	x.scan()
+	x.same()
+}
+
 func TestTwoProcesses(t *testing.T) {
 	x := newFixture(t)
 	if _, err := Open(x.path, Options{}); !errors.Is(err, ErrInUse) {

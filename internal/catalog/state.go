@@ -2,6 +2,7 @@ package catalog
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"time"
 
@@ -11,6 +12,9 @@ import (
 )
 
 var stateKey = []byte("state")
+
+// errOlder: an earlier program made it, in a format of its own.
+var errOlder = errors.New("catalog is of an earlier format")
 
 func (s *state) store(tx *bolt.Tx) error {
 	value, err := json.Marshal(s)
@@ -24,7 +28,10 @@ func (s *state) load(tx *bolt.Tx) error {
 	if err := json.Unmarshal(tx.Bucket(metaBucket).Get(stateKey), s); err != nil {
 		return fmt.Errorf("%w: state: %w", ErrCorrupt, err)
 	}
-	if s.Format != format {
+	switch {
+	case s.Format < format:
+		return fmt.Errorf("%w: format %d", errOlder, s.Format)
+	case s.Format > format:
 		return fmt.Errorf("catalog has format %d, this program knows %d: use the newer program, or move the file away to begin anew", s.Format, format)
 	}
 	return nil

@@ -173,6 +173,7 @@ func TestFullLocation(t *testing.T) {
 	}
 	c.locations("450000", "a")
 	origin.ctl("create", "source", "big", "--host", "origin", "--path", origin.source(), "--replicas", "1")
+	origin.ctl("wait", "source/big", "--for=condition=Scanned", "--timeout", patience.String())
 	origin.eventually("four files are served", func() error {
 		served := 0
 		for _, f := range origin.files("big") {
