@@ -161,3 +161,24 @@ func TestOutcomesAreCounted(t *testing.T) {
 		}
 	}
 }
+
+func TestQueueDepthIsShownBeforeAnythingIsQueued(t *testing.T) {
+	reconcile.New("never-used", reconcile.Func[string](nil), reconcile.Options{Metrics: reconcile.NewMetrics(prometheus.NewRegistry())})
+	families, err := reconcile.QueueMetrics().Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range families {
+		if f.GetName() != "workqueue_depth" {
+			continue
+		}
+		for _, m := range f.GetMetric() {
+			for _, l := range m.GetLabel() {
+				if l.GetName() == "controller" && l.GetValue() == "never-used" && m.GetGauge().GetValue() == 0 {
+					return
+				}
+			}
+		}
+	}
+	t.Error("workqueue_depth has no series for a controller whose queue was never used")
+}

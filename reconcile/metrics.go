@@ -1,6 +1,7 @@
 package reconcile
 
 import (
+	"errors"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -42,6 +43,20 @@ func (m *Metrics) begin(controller string) {
 		m.total.WithLabelValues(controller, outcome)
 	}
 	m.duration.WithLabelValues(controller)
+	beginDepth(controller)
+}
+
+// beginDepth has workqueue_depth exist for a controller whose queue nothing was put into yet. The gauge is controller-runtime's own,
+// which its registry gives out to whoever would register it again.
+func beginDepth(controller string) {
+	again := prometheus.NewGaugeVec(prometheus.GaugeOpts{Subsystem: crmetrics.WorkQueueSubsystem, Name: crmetrics.DepthKey,
+		Help: "Current depth of workqueue by workqueue and priority"}, []string{"name", "controller", "priority"})
+	var known prometheus.AlreadyRegisteredError
+	if errors.As(crmetrics.Registry.Register(again), &known) {
+		if depth, ok := known.ExistingCollector.(*prometheus.GaugeVec); ok {
+			depth.WithLabelValues(controller, controller, "0")
+		}
+	}
 }
 
 func (m *Metrics) observe(controller, outcome string, took time.Duration) {

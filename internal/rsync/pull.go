@@ -38,6 +38,9 @@ type Pull struct {
 	// with the new version does not travel.
 	CopyDest       []string
 	BandwidthLimit int64         // bytes per second; 0: none
+	// Meter, when given, is told of bytes as they come over the wire, some at a time, and returns when more may come. An error ends
+	// the transfer with ErrBroken.
+	Meter func(ctx context.Context, bytes int) error
 	MaxSize        int64         // files that are larger by now are left out, in bytes; 0: none
 	MaxBytes       int64         // about how many bytes may come in all, see ErrTooLarge; 0: any number
 	Timeout        time.Duration // ends a transfer in which nothing moves; 0: 5 minutes
@@ -116,6 +119,19 @@ func (p Pull) run(ctx context.Context, files []v1.RelPath, stats *Stats) (waited
 	if err != nil {
 		return err, nil
 	}
+	ours := []*os.File{tell}
+	if p.Meter != nil {
+		ctx, cancel := context.WithCancel(ctx)
+		m, err := startMeter(ctx, p.Meter)
+		if err != nil {
+			cancel()
+			hear.Close()
+			tell.Close()
+			return err, nil
+		}
+		defer m.stop(cancel)
+		ours = append(ours, m.childs...)
+	}
 	out, errs := &head{limit: 16 << 10}, &head{limit: 64 << 10}
 	waited = runHere(func() error {
 		defer tell.Close()
@@ -126,7 +142,10 @@ func (p Pull) run(ctx context.Context, files []v1.RelPath, stats *Stats) (waited
 		if p.MaxBytes > 0 {
 			cmd.Env = append(cmd.Env, limitVariable+"="+strconv.FormatInt(p.wireLimit(files), 10))
 		}
-		cmd.ExtraFiles = []*os.File{tell}
+		if p.Meter != nil {
+			cmd.Env = append(cmd.Env, meterVariable+"=1")
+		}
+		cmd.ExtraFiles = ours
 		cmd.Stdin, cmd.Stdout, cmd.Stderr = bytes.NewReader(p.list(files)), out, errs
 		return cmd.Run()
 	})

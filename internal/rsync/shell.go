@@ -27,7 +27,7 @@ func Shell(ctx context.Context, stdin io.ReadCloser, stdout io.Writer, conn net.
 			closeWrite(conn)
 		}
 	})
-	_, err := pump(stdout, limited(conn))
+	_, err := pump(stdout, metered(limited(conn)))
 	stdin.Close()
 	conn.Close()
 	sending.Wait()
