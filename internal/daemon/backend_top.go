@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"cmp"
 	"context"
 	"slices"
 	"strings"
@@ -58,6 +59,21 @@ func (r *rates) perSecond(pick func(controllers.CountKey) bool) (download, verif
 	return download, verify
 }
 
+// bySource is what is received and verified here for each source.
+func (r *rates) bySource() (rows []admin.TopRow) {
+	seen := map[v1.SourceName]bool{}
+	for key := range r.counters.All() {
+		if seen[key.Source] {
+			continue
+		}
+		seen[key.Source] = true
+		row := admin.TopRow{Name: string(key.Source)}
+		row.Download, row.Verify = r.perSecond(func(k controllers.CountKey) bool { return k.Source == key.Source })
+		rows = append(rows, row)
+	}
+	return rows
+}
+
 // upload is the average of bytes sent a second, of the sources that pick chooses ("": what locations send).
 func (r *rates) upload(pick func(v1.SourceName) bool) (rate float64) {
 	r.mu.Lock()
@@ -92,8 +108,24 @@ func (b *backend) Top(ctx context.Context, kind string) ([]admin.TopRow, error) 
 		})
 	}
 	asking.Wait()
-	slices.SortFunc(rows, func(a, b admin.TopRow) int { return strings.Compare(a.Name, b.Name) })
-	return rows, nil
+	return merge(rows), nil
+}
+
+// merge sorts rows by name and makes one of those that tell of one source: its own host's, and what its holders read for it.
+func merge(rows []admin.TopRow) (merged []admin.TopRow) {
+	slices.SortFunc(rows, func(a, b admin.TopRow) int {
+		return cmp.Or(strings.Compare(a.Name, b.Name), -strings.Compare(string(a.Host), string(b.Host))) // holders name no host
+	})
+	for _, row := range rows {
+		switch last := len(merged) - 1; {
+		case last >= 0 && merged[last].Name == row.Name:
+			merged[last].Download += row.Download
+			merged[last].Verify += row.Verify
+		case row.Host != "":
+			merged = append(merged, row)
+		}
+	}
+	return merged
 }
 
 type topRequest struct{ Kind string }
@@ -161,8 +193,9 @@ func (b *backend) topLocations() []admin.TopRow {
 	return rows
 }
 
+// topSources tells of this host's sources, and what is read here for others'.
 func (b *backend) topSources() []admin.TopRow {
-	var rows []admin.TopRow
+	rows := b.rates.bySource()
 	for _, state := range b.sources.States() {
 		row := admin.TopRow{Name: string(state.Name), Host: b.identity.Host(), Reachable: state.Err == nil}
 		row.Upload = b.rates.upload(func(s v1.SourceName) bool { return s == state.Name })
