@@ -44,6 +44,8 @@ type LocationInfo struct {
 	Draining bool `cbor:"7,keyasint,omitempty"`
 	// MaxFile is the largest file it can take; 0: Free.
 	MaxFile int64 `cbor:"8,keyasint,omitempty"`
+	// Listing is the version of the source's manifest that lies there; empty: none.
+	Listing string `cbor:"9,keyasint,omitempty"`
 }
 
 // Hello says who asks: the heartbeat, and the first message after a coordinator or a client has started.

@@ -18,6 +18,8 @@ type Status struct {
 	// Underserved: fewer than minReplicas; Overserved: more than maxReplicas.
 	Underserved, Overserved           int64
 	UnderservedBytes, OverservedBytes int64
+	// Listings is how many live hosts have a listing of the source, whatever its age: folders, links and attributes come from there.
+	Listings int
 	// Claimed is how many copies are under way.
 	Claimed int64
 	// Placeable is false when the desired replicas do not fit; PlaceableMessage says why and what to do.
@@ -72,7 +74,11 @@ func (c *Coordinator) Status() Status {
 	slices.SortFunc(s.Problems, func(a, b v1.Problem) int { return cmp.Or(cmp.Compare(a.Path, b.Path), cmp.Compare(a.Host, b.Host)) })
 	s.ProblemCount = int64(len(s.Problems)) + c.problems.more
 	for i := range v.hosts {
-		s.Hosts = append(s.Hosts, c.hostState(v, i, holding[i]))
+		state := c.hostState(v, i, holding[i])
+		s.Hosts = append(s.Hosts, state)
+		if state.Live && c.hosts[state.Name].listing() {
+			s.Listings++
+		}
 	}
 	return s
 }
@@ -119,6 +125,16 @@ func (c *Coordinator) hostState(v *view, i int, held sum) HostState {
 		s.Live = v.now.Sub(h.seen) <= c.hostTimeout()
 	}
 	return s
+}
+
+// listing tells whether a location of the host has a listing of the source.
+func (h *host) listing() bool {
+	for _, l := range h.locations {
+		if l.listed && l.info.Listing != "" {
+			return true
+		}
+	}
+	return false
 }
 
 // unheard is Status.Unheard.
