@@ -149,6 +149,10 @@ func (p *Program) restored(what string, opts restore.Options, cluster *restoreCl
 	if err == nil {
 		return nil
 	}
+	if r.Listed.IsZero() && r.Lost+r.Outdated+r.Failed == 0 {
+		return admin.Errorf(admin.Incomplete, what, "all that the live hosts hold was restored, but none of them has a listing of the source: whether that is all cannot be told%s", cluster.downNote()).
+			WithHint("run the same again when more hosts are up: what is there already is not fetched twice")
+	}
 	return admin.Errorf(admin.Incomplete, what, "%d without a live replica, %d only as an earlier version, %d failed%s", r.Lost, r.Outdated, r.Failed, cluster.downNote()).
 		WithHint("they are listed above; run the same again when more hosts are up: what is there already is not fetched twice")
 }
@@ -180,7 +184,7 @@ func (p *Program) also(r restore.Result) {
 func (p *Program) restoreWarnings(opts restore.Options, cluster *restoreCluster, r restore.Result) {
 	switch {
 	case r.Listed.IsZero() && opts.At.IsZero():
-		fmt.Fprintln(p.Err, "warning: no listing of the source was found: empty folders, links and owners are not restored")
+		fmt.Fprintln(p.Err, "warning: no listing of the source was found: empty folders, links and owners are not restored, nor can missing files be named")
 	case opts.At.IsZero() && p.Now().Sub(r.Listed) > 24*time.Hour:
 		fmt.Fprintf(p.Err, "warning: the newest listing that was found is of %s\n", r.Listed.Local().Format("2006-01-02 15:04:05"))
 	}

@@ -15,7 +15,8 @@ import (
 
 // Errors of Run.
 var (
-	// ErrIncomplete: some files were not restored, or only as an earlier version; Options.Report was told of each.
+	// ErrIncomplete: some files were not restored, or only as an earlier version, of each of which Options.Report was told; or there
+	// was no listing of the source (Result.Listed), so that nothing can be told of what no holder has.
 	ErrIncomplete = errors.New("restore is incomplete")
 	// ErrNotFound: neither listing nor holders know the path.
 	ErrNotFound = errors.New("no such path in the source")
@@ -141,8 +142,8 @@ func Run(ctx context.Context, cluster Cluster, opts Options) (Result, error) {
 	opts.Parallel = cmp.Or(opts.Parallel, 3)
 	r := &restore{cluster: cluster, opts: opts}
 	err := r.run(ctx)
-	if err == nil && r.result.incomplete() {
-		err = ErrIncomplete
+	if err == nil && (r.result.incomplete() || r.listing == nil && opts.At.IsZero()) {
+		err = ErrIncomplete // without a listing nobody knows what else there was
 	}
 	if err != nil {
 		err = fmt.Errorf("restore %s: %w", join(string(opts.Source), string(opts.Path)), err)
