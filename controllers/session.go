@@ -3,7 +3,6 @@ package controllers
 import (
 	"context"
 	"errors"
-	"math/rand/v2"
 	"sync"
 	"time"
 
@@ -51,7 +50,8 @@ type Sessions struct {
 	// Dial returns the coordinator of a source on a host. It doesn't block: an unreachable host shows when it is asked.
 	Dial func(Client) Coordinator
 	// ID is drawn when the daemon starts.
-	ID uint64
+	ID  uint64
+	Env Env
 
 	mu       sync.Mutex
 	sessions map[Client]*Session
@@ -65,7 +65,7 @@ func (s *Sessions) Get(c Client) *Session {
 		s.sessions = map[Client]*Session{}
 	}
 	if s.sessions[c] == nil {
-		s.sessions[c] = &Session{client: c, id: s.ID, peer: s.Dial(c)}
+		s.sessions[c] = &Session{client: c, id: s.ID, peer: s.Dial(c), env: s.Env, mu: s.Env.lock()}
 	}
 	return s.sessions[c]
 }
@@ -84,8 +84,9 @@ type Session struct {
 	client Client
 	id     uint64
 	peer   Coordinator
+	env    Env
 
-	mu      sync.Mutex
+	mu      sync.Locker
 	life    uint64
 	turn    uint64
 	latest  coordinator.HelloAnswer
@@ -100,7 +101,7 @@ func (s *Session) pollAfter(answer *coordinator.HelloAnswer) time.Duration {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return min(answer.PollAfter, max(300*time.Millisecond, time.Since(s.greeted)/4))
+	return min(answer.PollAfter, max(300*time.Millisecond, s.env.since(s.greeted)/4))
 }
 
 // Latest is the answer to the latest Hello.
@@ -119,7 +120,7 @@ func (s *Session) hello(ctx context.Context, hello *coordinator.Hello) (*coordin
 		return nil, err
 	}
 	if s.greeted.IsZero() {
-		s.greeted = time.Now()
+		s.greeted = s.env.now()
 	}
 	s.life, s.turn, s.latest = answer.Life, max(s.turn, answer.Turn), *answer
 	return answer, nil
@@ -196,7 +197,7 @@ func (s *Session) stillHeld(l *OpenLocation, records []coordinator.Record) (held
 func (s *Session) restart() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.id = rand.Uint64()
+	s.id = s.env.random()
 }
 
 func (s *Session) report(ctx context.Context, location v1.LocationName, files []coordinator.Reported) error {
