@@ -194,7 +194,7 @@ func (s *Session) retirement(ctx context.Context, l *OpenLocation, keep time.Dur
 	for i, f := range answer.Files {
 		paths[i] = f.Path
 	}
-	return answer.More, s.retireLocked(ctx, l, paths, keep)
+	return answer.More, s.retireLocked(ctx, l, paths, keep, nil)
 }
 
 // drop asks once for grants and deletes under them; it returns what was deleted. The lock is held throughout, so that nothing

@@ -8,6 +8,7 @@ import (
 
 	v1 "clusterbackup/api/v1"
 	"clusterbackup/internal/coordinator"
+	"clusterbackup/internal/location"
 )
 
 // Client names one conversation: this host as a client of the coordinator of one source.
@@ -209,22 +210,42 @@ func (s *Session) report(ctx context.Context, location v1.LocationName, files []
 	return err
 }
 
-// retire moves files to versions/ that the source has not, or not so, and tells the coordinator.
-func (s *Session) retire(ctx context.Context, l *OpenLocation, paths []v1.RelPath, keep time.Duration) error {
-	if len(paths) == 0 {
+// retire moves replicas to versions/ that the source has not, or not so, and tells the coordinator. What a copy has replaced since
+// its record was read is another replica, and stays.
+func (s *Session) retire(ctx context.Context, l *OpenLocation, records []location.Record, keep time.Duration) error {
+	if len(records) == 0 {
 		return nil
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.retireLocked(ctx, l, paths, keep)
+	meant := make(map[v1.RelPath]location.Record, len(records))
+	paths := make([]v1.RelPath, len(records))
+	for i, r := range records {
+		meant[r.Path], paths[i] = r, r.Path
+	}
+	return s.retireLocked(ctx, l, paths, keep, func(now location.Record) bool {
+		r := meant[now.Path]
+		return now.Gen == r.Gen && now.Digest == r.Digest && now.Bad == r.Bad
+	})
 }
 
-func (s *Session) retireLocked(ctx context.Context, l *OpenLocation, paths []v1.RelPath, keep time.Duration) error {
-	errs, err := l.Retire(ctx, s.client.Source, paths, keep)
-	if err := errors.Join(append(errs, err)...); err != nil {
+// retireLocked moves what is still meant to versions/ and tells the coordinator. The caller holds s.mu.
+func (s *Session) retireLocked(ctx context.Context, l *OpenLocation, paths []v1.RelPath, keep time.Duration, still func(location.Record) bool) error {
+	errs, err := l.Retire(ctx, s.client.Source, paths, keep, still)
+	var retired []v1.RelPath
+	for i, e := range errs {
+		switch {
+		case errors.Is(e, location.ErrReplaced):
+		case e != nil:
+			err = errors.Join(err, e)
+		default:
+			retired = append(retired, paths[i])
+		}
+	}
+	if err != nil || len(retired) == 0 {
 		return err
 	}
-	request := &coordinator.Retired{Source: s.client.Source, Location: l.Name, Files: paths}
+	request := &coordinator.Retired{Source: s.client.Source, Location: l.Name, Files: retired}
 	request.Life, request.Turn = s.next()
 	_, err = s.peer.Retired(ctx, request)
 	return err

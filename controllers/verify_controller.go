@@ -176,6 +176,7 @@ func (r *VerifyReconciler) verifyBatch(ctx context.Context, l *OpenLocation, sou
 		return Verified{}, err
 	}
 	var found []coordinator.Reported
+	var corrupt []location.Record
 	now := r.Env.now().UnixNano()
 	for i, verdict := range verdicts {
 		kind := findingOf(verdict)
@@ -186,6 +187,9 @@ func (r *VerifyReconciler) verifyBatch(ctx context.Context, l *OpenLocation, sou
 		switch kind {
 		case coordinator.FoundCorrupt:
 			v.Corrupt = append(v.Corrupt, batch[i].Path)
+			bad := batch[i]
+			bad.Bad = true
+			corrupt = append(corrupt, bad)
 		case coordinator.FoundMissing:
 			v.Missing = append(v.Missing, batch[i].Path)
 		}
@@ -203,12 +207,12 @@ func (r *VerifyReconciler) verifyBatch(ctx context.Context, l *OpenLocation, sou
 		session.restart()
 		return v, nil
 	}
-	return v, r.setAside(ctx, session, l, source, v.Corrupt)
+	return v, r.setAside(ctx, session, l, source, corrupt)
 }
 
 // setAside moves corrupt replicas out of the way once the coordinator knows: a good copy can be claimed, and the bytes stay for
 // whoever wants to look.
-func (r *VerifyReconciler) setAside(ctx context.Context, s *Session, l *OpenLocation, source *v1.Source, corrupt []v1.RelPath) error {
+func (r *VerifyReconciler) setAside(ctx context.Context, s *Session, l *OpenLocation, source *v1.Source, corrupt []location.Record) error {
 	return s.retire(ctx, l, corrupt, RetentionOf(source).Versions.Duration)
 }
 

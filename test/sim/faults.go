@@ -89,13 +89,7 @@ func (c *chaos) end() {
 		}
 	}
 	for _, h := range w.hosts {
-		for _, k := range h.clients {
-			k.copies = append(k.copies, start(&w.clock, func(p *proc) {
-				for k.life == 0 || k.verify(p) != nil {
-					p.sleep(w.cfg.Poll)
-				}
-			}))
-		}
+		h.verify()
 	}
 	w.say("faults end")
 }
@@ -114,7 +108,7 @@ func (c *chaos) crash(p *proc, h *host, wipe bool) {
 			}
 		}
 		others := h.disk.others
-		h.disk = newDisk(h.disk.capacity)
+		h.disk = newDisk(h, h.disk.capacity)
 		h.disk.others = others
 	}
 	away := c.w.exponential(12 * time.Hour)
