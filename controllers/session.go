@@ -186,11 +186,17 @@ func (s *Session) stillHeld(l *OpenLocation, records []coordinator.Record) (held
 		if err != nil {
 			return nil, nil, err
 		}
-		if ok && !now.Bad && recordOf(now) == r {
+		if ok && !now.Bad && sameReplica(recordOf(now), r) {
 			held, index = append(held, r), append(index, i)
 		}
 	}
 	return held, index, nil
+}
+
+// sameReplica tells whether two records are of one replica, which may have been read again in between.
+func sameReplica(a, b coordinator.Record) bool {
+	a.Verified = b.Verified
+	return a == b
 }
 
 // restart begins the conversation anew, as if the daemon had been started: the next Hello has the coordinator ask for the whole

@@ -12,7 +12,6 @@ import (
 
 	v1 "clusterbackup/api/v1"
 	"clusterbackup/controllers"
-	"clusterbackup/internal/location"
 )
 
 // host is a machine: a disk with a location, and the processes that look after it.
@@ -214,7 +213,7 @@ func (h *host) verify() {
 		l := &controllers.OpenLocation{Location: h.disk, Name: h.location}
 		for _, s := range h.w.sources {
 			spec := s.spec()
-			if err := h.verifier.Verify(context.Background(), l, &spec, func(location.Record) bool { return true }, nil); err != nil {
+			if err := h.verifier.Verify(context.Background(), l, &spec, controllers.Reading{}, nil); err != nil {
 				h.w.fail("verify %s on %s: %v", s.name, h.name, err)
 			}
 		}
