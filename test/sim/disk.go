@@ -42,6 +42,7 @@ type disk struct {
 	uid      string
 	capacity int64 // as given
 	others   int64 // what somebody else wrote there
+	away     bool  // pulled out
 	reserved int64
 	bytes    int64 // of replicas
 	kept     int64 // of versions

@@ -181,7 +181,7 @@ func (h *host) together(ctx context.Context, n int, do func(context.Context) err
 // the bytes that it has when it is read, at the end.
 func (h *host) fetch(_ context.Context, c controllers.Client, f controllers.Fetch) (received int64, err error) {
 	s := h.w.source(c.Source)
-	listed := make(map[v1.RelPath]int64)
+	listed := make(map[v1.RelPath]int64) // their times
 	for _, path := range f.Files {
 		if now := s.files[path]; now != nil && !s.away && now.entry.Size <= f.MaxSize {
 			listed[path] = now.entry.ModTime

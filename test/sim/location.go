@@ -18,6 +18,9 @@ type locations struct{ h *host }
 
 // Use implements controllers.Locations.
 func (l locations) Use() (open []*controllers.OpenLocation, done func()) {
+	if l.h.disk.away {
+		return nil, func() {}
+	}
 	return []*controllers.OpenLocation{{Location: l.h.disk, Name: l.h.location, Draining: l.h.draining}}, func() {}
 }
 
@@ -26,6 +29,18 @@ func (l locations) Waiting(v1.LocationName, v1.SourceName, string) {}
 
 // The disk as a location: what package location does with real files, and what it promises, is done here with numbers. What
 // takes time on a real disk takes time here.
+
+// step is the time that a step on disk takes; the disk may not be there at its end, or the step may fail.
+func (d *disk) step() error {
+	d.h.w.slow()
+	switch {
+	case d.away:
+		return location.ErrMissing
+	case d.h.w.rng.Float64() < d.h.w.failing:
+		return location.ErrUnsettled
+	}
+	return nil
+}
 
 // UID implements controllers.Room.
 func (d *disk) UID() string { return d.uid }
@@ -40,7 +55,10 @@ func (d *disk) SourceDir(s v1.SourceName) string { return "/" + string(s) }
 
 // Reserve implements controllers.Room.
 func (d *disk) Reserve(bytes int64, _ int) (controllers.Reservation, error) {
-	if bytes > d.free() {
+	switch {
+	case d.away:
+		return nil, location.ErrMissing
+	case bytes > d.free():
 		return nil, location.ErrFull
 	}
 	d.reserved += bytes
@@ -89,7 +107,9 @@ type batch struct {
 func (b *batch) Dir() string { return b.dir }
 
 // Guard implements controllers.Batch: who fills a disk is seen by the next look at its space.
-func (b *batch) Guard(ctx context.Context) (guarded context.Context, stop func()) { return ctx, func() {} }
+func (b *batch) Guard(ctx context.Context) (guarded context.Context, stop func()) {
+	return ctx, func() {}
+}
 
 // Close implements controllers.Batch.
 func (b *batch) Close() error {
@@ -100,7 +120,9 @@ func (b *batch) Close() error {
 
 // Publish implements controllers.Batch.
 func (b *batch) Publish(_ context.Context, files []location.Incoming) ([]location.Published, error) {
-	b.d.h.w.slow()
+	if err := b.d.step(); err != nil {
+		return nil, err
+	}
 	published := make([]location.Published, len(files))
 	for i := range files {
 		published[i].Err = b.publish(&files[i])
@@ -184,6 +206,9 @@ func (d *disk) Folders(s v1.SourceName, _ string) iter.Seq2[location.Folder, err
 
 // SetGeneration implements controllers.Changes.
 func (d *disk) SetGeneration(s v1.SourceName, records []location.Record) error {
+	if d.away {
+		return location.ErrMissing
+	}
 	for _, record := range records {
 		if r := d.get(s, record.Path); r != nil && r.was.digest() == record.Digest {
 			r.gen = record.Gen
@@ -202,7 +227,9 @@ func (d *disk) Confirmed(_ v1.SourceName, paths []v1.RelPath) error {
 // Retire implements controllers.Changes.
 func (d *disk) Retire(_ context.Context, s v1.SourceName, paths []v1.RelPath, keep time.Duration, still func(location.Record) bool) ([]error, error) {
 	w := d.h.w
-	w.slow()
+	if err := d.step(); err != nil {
+		return nil, err
+	}
 	errs := make([]error, len(paths))
 	for i, path := range paths {
 		switch record, held, _ := d.Get(s, path); {
@@ -218,11 +245,13 @@ func (d *disk) Retire(_ context.Context, s v1.SourceName, paths []v1.RelPath, ke
 	return errs, nil
 }
 
-// DropAll implements controllers.Changes. Slow disks have grants run out meanwhile.
+// DropAll implements controllers.Changes. Slow disks have grants run out meanwhile, and it may end half way.
 func (d *disk) DropAll(_ context.Context, s v1.SourceName, doomed []location.Doomed) ([]error, error) {
 	errs := make([]error, len(doomed))
 	for i, gone := range doomed {
-		d.h.w.slow()
+		if err := d.step(); err != nil {
+			return nil, err
+		}
 		if errs[i] = d.drop(s, gone); errs[i] != nil {
 			d.h.w.say("%s does not drop %s of %s, generation %v: %v", d.h.name, gone.Path, s, gone.Gen, errs[i])
 		}
@@ -257,7 +286,9 @@ func (d *disk) Rebuild(context.Context, func(location.Found)) (location.Found, e
 
 // Verify implements controllers.Checks.
 func (d *disk) Verify(_ context.Context, s v1.SourceName, paths []v1.RelPath, _ location.VerifyOptions) ([]location.Verdict, error) {
-	d.h.w.slow()
+	if err := d.step(); err != nil {
+		return nil, err
+	}
 	verdicts := make([]location.Verdict, len(paths))
 	for i, path := range paths {
 		switch r := d.get(s, path); {

@@ -43,6 +43,7 @@ type world struct {
 	byName  map[v1.HostName]*host
 	sources []*source
 	net     network
+	failing float64 // chance that a step on a disk fails
 	truth   truth
 	stats   stats
 
