@@ -22,6 +22,7 @@ type ConfigReconciler struct {
 	Host    v1.HostName
 	// Pull asks one host for what is newer there and takes it in.
 	Pull func(context.Context, v1.HostName) error
+	Env  Env
 	Log  logr.Logger
 
 	away map[v1.HostName]bool // those whose silence was logged; touched by the one worker alone
@@ -51,7 +52,7 @@ func (r *ConfigReconciler) Reconcile(ctx context.Context, _ struct{}) (reconcile
 	for i, host := range hosts {
 		r.note(host, errs[i])
 	}
-	return reconcile.Result{RequeueAfter: jitter(r.Desired.Cluster().Spec.PollInterval.Duration)}, nil
+	return reconcile.Result{RequeueAfter: r.Env.jitter(r.Desired.Cluster().Spec.PollInterval.Duration)}, nil
 }
 
 // note logs a host's silence once, and its return.

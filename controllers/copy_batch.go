@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"sync"
 	"time"
 
 	v1 "clusterbackup/api/v1"
@@ -38,7 +37,7 @@ type copyBatch struct {
 	lease    time.Duration
 	again    time.Duration // when to claim again where this was in vain
 	files    []coordinator.Claimed
-	space    *location.Reservation
+	space    Reservation
 	released []coordinator.Released
 }
 
@@ -55,7 +54,7 @@ func (b *copyBatch) claim(ctx context.Context, extra bool) error {
 	if err != nil {
 		return err
 	}
-	b.setWanted(b.session.client, b.location.Name, answer.Wanted)
+	b.Shortage.want(b.session.client, b.location.Name, answer.Wanted)
 	b.lease, b.again = answer.Lease, answer.RetryAfter
 	b.reserve(answer.Files)
 	return nil
@@ -99,32 +98,20 @@ func (b *copyBatch) keepLease(ctx context.Context) (stop func()) {
 	for i, f := range b.files {
 		paths[i] = f.Path
 	}
-	ctx, cancel := context.WithCancel(ctx)
-	var renewing sync.WaitGroup
-	renewing.Go(func() {
-		every := time.NewTicker(max(b.lease/3, time.Second))
-		defer every.Stop()
-		for {
-			select {
-			case <-ctx.Done():
-				return
-			case <-every.C:
-				b.session.peer.Renew(ctx, &coordinator.Renew{Source: b.session.client.Source, Location: b.location.Name, Files: paths})
-			}
-		}
+	return b.Env.every(ctx, max(b.lease/3, time.Second), func(ctx context.Context) {
+		b.session.peer.Renew(ctx, &coordinator.Renew{Source: b.session.client.Source, Location: b.location.Name, Files: paths})
 	})
-	return func() { cancel(); renewing.Wait() }
 }
 
 func (b *copyBatch) run(ctx context.Context) (int, error) {
 	source := b.session.client.Source
-	began := time.Now()
+	began := b.Env.now()
 	keep := b.Retention(source)
-	options := location.BatchOptions{Reservation: b.space, KeepVersions: keep.Versions.Duration, MaxVersions: int(*keep.MaxVersions)}
+	options := location.BatchOptions{KeepVersions: keep.Versions.Duration, MaxVersions: int(*keep.MaxVersions)}
 	if len(b.files) == 1 && b.files[0].Size >= location.ResumeFrom {
 		options.Resume = b.files[0].Path
 	}
-	partial, err := b.location.Begin(ctx, source, options)
+	partial, err := b.space.Begin(ctx, source, options)
 	if err != nil {
 		b.space.Release()
 		b.giveAll(reasonInterrupted, err)
@@ -142,16 +129,16 @@ func (b *copyBatch) run(ctx context.Context) (int, error) {
 		b.giveAll(reason, err)
 		return 0, err
 	}
-	fetched := time.Now()
+	fetched := b.Env.now()
 	published, err := partial.Publish(ctx, b.incoming())
 	if err != nil {
 		b.giveAll(reasonInterrupted, err)
 		return 0, err
 	}
-	settled := time.Now()
+	settled := b.Env.now()
 	n, err := b.confirm(ctx, published)
 	b.Log.V(1).Info("Copied batch", "source", source, "location", b.location.Name, "files", len(b.files), "fetch", fetched.Sub(began).String(),
-		"publish", settled.Sub(fetched).String(), "confirm", time.Since(settled).String())
+		"publish", settled.Sub(fetched).String(), "confirm", b.Env.since(settled).String())
 	return n, err
 }
 
@@ -161,25 +148,24 @@ func (b *copyBatch) giveAll(reason string, err error) {
 	}
 }
 
-func (b *copyBatch) fetch(ctx context.Context, partial *location.Batch) error {
-	pull := b.Pull(b.session.client)
-	pull.Dest = partial.Dir()
+func (b *copyBatch) fetch(ctx context.Context, partial Batch) error {
+	f := Fetch{Dest: partial.Dir()}
 	held := false
-	for _, f := range b.files {
-		pull.Files = append(pull.Files, f.Path)
-		held = held || f.Held
+	for _, file := range b.files {
+		f.Files = append(f.Files, file.Path)
+		held = held || file.Held
 		// Files that have grown since they were claimed must not take more than was reserved.
-		pull.MaxSize = max(pull.MaxSize, f.Size, 1)
-		pull.MaxBytes += f.Size
+		f.MaxSize = max(f.MaxSize, file.Size, 1)
+		f.MaxBytes += file.Size
 	}
-	pull.MaxBytes = max(pull.MaxBytes, 1)
+	f.MaxBytes = max(f.MaxBytes, 1)
 	if held {
-		pull.CopyDest = []string{b.location.SourceDir(b.session.client.Source)}
+		f.CopyDest = []string{b.location.SourceDir(b.session.client.Source)}
 	}
 	guarded, stop := partial.Guard(ctx)
-	stats, err := pull.Run(guarded)
+	received, err := b.Fetch(guarded, b.session.client, f)
 	stop()
-	b.Counters.Add(b.session.client.Source, b.location.Name, Count{ReceivedBytes: stats.BytesReceived})
+	b.Counters.Add(b.session.client.Source, b.location.Name, Count{ReceivedBytes: received})
 	if err != nil && !errors.Is(err, rsync.ErrTooLarge) { // else what is whole is taken, and the others are looked at again
 		return fmt.Errorf("copy %d files: %w", len(b.files), err)
 	}

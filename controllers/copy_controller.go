@@ -2,17 +2,15 @@ package controllers
 
 import (
 	"context"
-	"math/rand/v2"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/go-logr/logr"
-	"golang.org/x/sync/errgroup"
 
 	v1 "clusterbackup/api/v1"
 	"clusterbackup/internal/coordinator"
-	"clusterbackup/internal/rsync"
 	"clusterbackup/reconcile"
 )
 
@@ -30,11 +28,11 @@ const (
 // CopyReconciler keeps this host's replicas of one source as the source's coordinator wants them, but for drops.
 type CopyReconciler struct {
 	Sessions  *Sessions
-	Locations *LocationSet
+	Locations Locations
 	// Wanted tells whether this host still is a client of that coordinator.
 	Wanted func(Client) bool
-	// Pull returns how rsync fetches from a source: all but the files and the destination is set.
-	Pull func(Client) rsync.Pull
+	// Fetch brings files of a source here. It returns how many bytes it took; rsync.ErrFailed means that files are at fault.
+	Fetch func(context.Context, Client, Fetch) (received int64, err error)
 	// Allowed tells whether copies may run now (a host's windows).
 	Allowed func() bool
 	// Retention returns how long retired files of a source are kept; PollInterval how often idle clients ask.
@@ -43,16 +41,30 @@ type CopyReconciler struct {
 	Manifest func(context.Context, Client, *OpenLocation, string) error
 	// Drops is told of clients whose coordinator has surplus or deletions for them, or whose host needs room.
 	Drops interface{ Enqueue(Client) }
+	// Shortage is shared with the drop loop.
+	Shortage *Shortage
 	// Counters are shown as metrics.
 	Counters *Counters
+	Env      Env
 	Log      logr.Logger
 
 	mu        sync.Mutex
 	claimable map[Client]bool
 	manifests map[manifestKey]string
-	wanted    map[v1.LocationName]map[Client]int64
 	pending   map[Client][]unconfirmed
-	claims    map[v1.LocationName]*sync.Mutex
+	claims    map[v1.LocationName]sync.Locker
+}
+
+// Fetch says what to bring from a source, and where to.
+type Fetch struct {
+	Files []v1.RelPath
+	// Dest is the folder to bring them to, CopyDest are folders where earlier versions may lie.
+	Dest     string
+	CopyDest []string
+	// MaxSize is how large a file may be, in bytes; larger ones don't come.
+	MaxSize int64
+	// MaxBytes is how much may come in all; rsync.ErrTooLarge says that there was more.
+	MaxBytes int64
 }
 
 type manifestKey struct {
@@ -69,7 +81,7 @@ func (r *CopyReconciler) Reconcile(ctx context.Context, c Client) (reconcile.Res
 	locations, done := r.Locations.Use()
 	defer done()
 	if len(locations) == 0 {
-		return reconcile.Result{RequeueAfter: jitter(5 * time.Second)}, nil
+		return reconcile.Result{RequeueAfter: r.Env.jitter(5 * time.Second)}, nil
 	}
 	hello, err := helloOf(c.Source, locations)
 	if err != nil {
@@ -77,6 +89,7 @@ func (r *CopyReconciler) Reconcile(ctx context.Context, c Client) (reconcile.Res
 	}
 	answer, err := s.hello(ctx, hello)
 	if err != nil {
+		r.Shortage.forget(c) // nothing can come from there
 		return reconcile.Result{}, err
 	}
 	r.setClaimable(c, answer.Claimable)
@@ -90,7 +103,7 @@ func (r *CopyReconciler) Reconcile(ctx context.Context, c Client) (reconcile.Res
 	if err != nil {
 		return reconcile.Result{}, err
 	}
-	if answer.Retire || answer.Surplus || r.needsRoom(c, locations) {
+	if answer.Retire || answer.Surplus || r.needsRoom(locations) {
 		r.Drops.Enqueue(c)
 	}
 	if copied > 0 {
@@ -99,12 +112,7 @@ func (r *CopyReconciler) Reconcile(ctx context.Context, c Client) (reconcile.Res
 	if err := r.manifest(ctx, c, answer, locations); err != nil {
 		r.Log.Info("Manifest not fetched", "source", c.Source, "peer", c.Coordinator, "reason", err.Error())
 	}
-	return reconcile.Result{RequeueAfter: jitter(min(again, s.pollAfter(answer)))}, nil
-}
-
-// jitter keeps the clients of one coordinator from asking all at once: between 0.8 and 1.2 of d.
-func jitter(d time.Duration) time.Duration {
-	return time.Duration(float64(max(d, 100*time.Millisecond)) * (0.8 + 0.4*rand.Float64()))
+	return reconcile.Result{RequeueAfter: r.Env.jitter(min(again, s.pollAfter(answer)))}, nil
 }
 
 func helloOf(source v1.SourceName, locations []*OpenLocation) (*coordinator.Hello, error) {
@@ -136,12 +144,11 @@ func helloOf(source v1.SourceName, locations []*OpenLocation) (*coordinator.Hell
 func (r *CopyReconciler) copy(ctx context.Context, s *Session, answer *coordinator.HelloAnswer, locations []*OpenLocation) (int64, time.Duration, error) {
 	again := answer.PollAfter
 	extra := answer.Extra && !r.anyClaimable()
-	if !r.Allowed() || !answer.Claimable && !extra {
-		return 0, again, nil
-	}
+	may := r.Allowed() && (answer.Claimable || extra)
 	total := int64(0)
 	for _, l := range locations {
-		if l.NoNew || l.Draining {
+		if !may || l.NoNew || l.Draining {
+			r.Shortage.want(s.client, l.Name, 0)
 			continue
 		}
 		copied, after, err := r.fill(ctx, s, l, extra)
@@ -156,25 +163,21 @@ func (r *CopyReconciler) copy(ctx context.Context, s *Session, answer *coordinat
 // fill claims and copies into one location, some batches at once.
 func (r *CopyReconciler) fill(ctx context.Context, s *Session, l *OpenLocation, extra bool) (int64, time.Duration, error) {
 	var copied, again atomic.Int64
-	ends := time.Now().Add(round)
-	workers, ctx := errgroup.WithContext(ctx)
-	for range BatchesAtOnce {
-		workers.Go(func() error {
-			for time.Now().Before(ends) {
-				n, after, err := r.batch(ctx, s, l, extra)
-				copied.Add(int64(n))
-				if err != nil {
-					return err
-				}
-				if n == 0 {
-					again.Store(int64(after))
-					return nil
-				}
+	began := r.Env.now()
+	err := r.Env.together(ctx, BatchesAtOnce, func(ctx context.Context) error {
+		for r.Env.since(began) < round {
+			n, after, err := r.batch(ctx, s, l, extra)
+			copied.Add(int64(n))
+			if err != nil {
+				return err
 			}
-			return nil
-		})
-	}
-	err := workers.Wait()
+			if n == 0 {
+				again.Store(int64(after))
+				return nil
+			}
+		}
+		return nil
+	})
 	return copied.Load(), time.Duration(again.Load()), err
 }
 
@@ -217,14 +220,14 @@ func (r *CopyReconciler) setClaimable(c Client, claimable bool) {
 }
 
 // claiming is held while a location's room is claimed.
-func (r *CopyReconciler) claiming(l v1.LocationName) *sync.Mutex {
+func (r *CopyReconciler) claiming(l v1.LocationName) sync.Locker {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.claims == nil {
-		r.claims = map[v1.LocationName]*sync.Mutex{}
+		r.claims = map[v1.LocationName]sync.Locker{}
 	}
 	if r.claims[l] == nil {
-		r.claims[l] = &sync.Mutex{}
+		r.claims[l] = r.Env.lock()
 	}
 	return r.claims[l]
 }
@@ -247,43 +250,12 @@ func (r *CopyReconciler) Forget(c Client) {
 	defer r.mu.Unlock()
 	delete(r.claimable, c)
 	delete(r.pending, c)
-	for _, wanted := range r.wanted {
-		delete(wanted, c)
-	}
-}
-
-// setWanted notes how many bytes of room in a location would let it take files of this source that have no other place.
-func (r *CopyReconciler) setWanted(c Client, l v1.LocationName, bytes int64) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.wanted == nil {
-		r.wanted = map[v1.LocationName]map[Client]int64{}
-	}
-	if r.wanted[l] == nil {
-		r.wanted[l] = map[Client]int64{}
-	}
-	r.wanted[l][c] = bytes
-}
-
-// Starving is how many bytes of room in a location sources other than c's lack.
-func (r *CopyReconciler) Starving(c Client, l v1.LocationName) int64 {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	total := int64(0)
-	for other, bytes := range r.wanted[l] {
-		if other != c {
-			total += bytes
-		}
-	}
-	return total
+	r.Shortage.forget(c)
 }
 
 // needsRoom tells whether a location of this host wants to be rid of something.
-func (r *CopyReconciler) needsRoom(c Client, locations []*OpenLocation) bool {
-	for _, l := range locations {
-		if l.Draining || over(l.Space()) > 0 || r.Starving(c, l.Name) > 0 {
-			return true
-		}
-	}
-	return false
+func (r *CopyReconciler) needsRoom(locations []*OpenLocation) bool {
+	return slices.ContainsFunc(locations, func(l *OpenLocation) bool {
+		return l.Draining || over(l.Space()) > 0 || r.Shortage.lacking(l.Name) > 0
+	})
 }

@@ -25,12 +25,12 @@ const (
 // under a grant of the source's coordinator.
 type DropReconciler struct {
 	Sessions  *Sessions
-	Locations *LocationSet
+	Locations Locations
 	// Wanted tells whether this host still is a client of that coordinator.
 	Wanted    func(Client) bool
 	Retention func(v1.SourceName) v1.Retention
-	// Starving tells how many bytes of room in a location sources other than this one lack.
-	Starving func(Client, v1.LocationName) int64
+	// Shortage is the room that is lacking, as the copy loop has it.
+	Shortage *Shortage
 	// Copies is told of clients for which there is room now.
 	Copies   interface{ Enqueue(Client) }
 	Counters *Counters
@@ -44,7 +44,6 @@ func (r *DropReconciler) Reconcile(ctx context.Context, c Client) (reconcile.Res
 	}
 	s := r.Sessions.Get(c)
 	var next time.Duration
-	dropped := 0
 	locations, done := r.Locations.Use()
 	defer done()
 	for _, l := range locations {
@@ -53,6 +52,7 @@ func (r *DropReconciler) Reconcile(ctx context.Context, c Client) (reconcile.Res
 			return reconcile.Result{}, err
 		}
 		if held.Replicas == 0 {
+			r.Shortage.accept(c, l.Name, 0)
 			r.Locations.Waiting(l.Name, c.Source, "")
 			continue
 		}
@@ -64,15 +64,22 @@ func (r *DropReconciler) Reconcile(ctx context.Context, c Client) (reconcile.Res
 		if err != nil {
 			return reconcile.Result{}, err
 		}
-		dropped += n
+		if n > 0 {
+			r.makeKnown(c, l.Name)
+		}
 		if after > 0 && (next == 0 || after < next) {
 			next = after
 		}
 	}
-	if dropped > 0 {
-		r.Copies.Enqueue(c)
-	}
 	return reconcile.Result{RequeueAfter: next}, nil
+}
+
+// makeKnown has those look at a location that wait for room there, and the client that made it.
+func (r *DropReconciler) makeKnown(c Client, l v1.LocationName) {
+	r.Copies.Enqueue(c)
+	for _, other := range r.Shortage.waiting(l) {
+		r.Copies.Enqueue(other)
+	}
 }
 
 // retire moves to versions/ what the coordinator says is deleted in the source.
@@ -88,10 +95,11 @@ func (r *DropReconciler) retire(ctx context.Context, s *Session, l *OpenLocation
 // over is how many bytes lie in a location above what capacity and reserve allow.
 func over(s location.Space) int64 { return max(0, s.Used+s.Reserved-s.Capacity) }
 
-// wish is what a location wants of one source: so many bytes gone, and why. Zero bytes with a reason: whatever is surplus.
+// wish is what a location wants of one source.
 type wish struct {
-	bytes  int64
-	reason string
+	reason string // empty: nothing
+	bytes  int64  // that are to go; 0: whatever is surplus
+	relief int64  // that are to be copied elsewhere first, unless they are surplus
 }
 
 // most is up to how many bytes may be granted: surplus has no bound but its own.
@@ -103,16 +111,19 @@ func (w wish) most() int64 {
 }
 
 func (r *DropReconciler) wish(c Client, l *OpenLocation, held location.Held, surplus bool) wish {
-	space := l.Space()
+	over, lacking := over(l.Space()), r.Shortage.lacking(l.Name)
+	// What other sources have taken on need not be asked of this one. Where it is itself what lacks room, its own coordinator sees to that.
+	wanted, accepted := r.Shortage.others(c, l.Name)
 	switch {
 	case l.Draining:
-		return wish{max(held.ReplicaBytes, 1), coordinator.ReasonDraining}
-	case over(space) > 0:
-		return wish{over(space), coordinator.ReasonOverCapacity}
-	case r.Starving(c, l.Name) > 0:
-		return wish{r.Starving(c, l.Name), coordinator.ReasonStarving}
+		all := max(held.ReplicaBytes, 1)
+		return wish{coordinator.ReasonDraining, all, all}
+	case over > 0:
+		return wish{coordinator.ReasonOverCapacity, over, over - accepted}
+	case lacking > 0:
+		return wish{coordinator.ReasonStarving, lacking, wanted - accepted}
 	case surplus:
-		return wish{0, coordinator.ReasonSurplus}
+		return wish{reason: coordinator.ReasonSurplus}
 	}
 	return wish{}
 }
@@ -120,18 +131,9 @@ func (r *DropReconciler) wish(c Client, l *OpenLocation, held location.Held, sur
 // fulfil asks for relief where room is needed, and drops what may be dropped. It returns when to ask again, 0 for never, and
 // how many files were dropped.
 func (r *DropReconciler) fulfil(ctx context.Context, s *Session, l *OpenLocation, w wish) (time.Duration, int, error) {
-	if w.reason == "" {
-		r.Locations.Waiting(l.Name, s.client.Source, "")
-		return 0, 0, nil
-	}
-	var after time.Duration
-	if w.bytes > 0 {
-		answer, err := s.peer.Relieve(ctx, &coordinator.Relieve{Source: s.client.Source, Location: l.Name, Bytes: w.bytes, Reason: w.reason})
-		if err != nil {
-			return 0, 0, err
-		}
-		after = max(answer.RetryAfter, time.Second)
-		r.Locations.Waiting(l.Name, s.client.Source, waitingFor(w, answer))
+	after, err := r.relieve(ctx, s, l, w)
+	if err != nil || w.reason == "" {
+		return 0, 0, err
 	}
 	total := 0
 	for {
@@ -147,6 +149,22 @@ func (r *DropReconciler) fulfil(ctx context.Context, s *Session, l *OpenLocation
 	}
 }
 
+// relieve asks for relief where room is needed, and returns when to ask again.
+func (r *DropReconciler) relieve(ctx context.Context, s *Session, l *OpenLocation, w wish) (after time.Duration, err error) {
+	answer, waiting := &coordinator.RelieveAnswer{}, ""
+	if w.relief > 0 {
+		answer, err = s.peer.Relieve(ctx, &coordinator.Relieve{Source: s.client.Source, Location: l.Name, Bytes: w.relief, Reason: w.reason})
+		if err != nil {
+			r.Shortage.accept(s.client, l.Name, 0)
+			return 0, err
+		}
+		after, waiting = max(answer.RetryAfter, time.Second), waitingFor(w, answer)
+	}
+	r.Shortage.accept(s.client, l.Name, answer.Accepted)
+	r.Locations.Waiting(l.Name, s.client.Source, waiting)
+	return after, nil
+}
+
 func (r *DropReconciler) count(s *Session, l *OpenLocation, dropped []v1.RelPath) {
 	if len(dropped) == 0 {
 		return
@@ -157,7 +175,7 @@ func (r *DropReconciler) count(s *Session, l *OpenLocation, dropped []v1.RelPath
 
 func waitingFor(w wish, answer *coordinator.RelieveAnswer) string {
 	if answer.Accepted == 0 {
-		return fmt.Sprintf("%s: wants %d bytes copied elsewhere; none accepted: %s", w.reason, w.bytes, answer.Why)
+		return fmt.Sprintf("%s: wants %d bytes copied elsewhere; none accepted: %s", w.reason, w.relief, answer.Why)
 	}
 	return fmt.Sprintf("%s: waits for relief: %d files, %d bytes being copied elsewhere", w.reason, answer.Files, answer.Accepted)
 }
@@ -176,7 +194,7 @@ func (s *Session) retirement(ctx context.Context, l *OpenLocation, keep time.Dur
 	for i, f := range answer.Files {
 		paths[i] = f.Path
 	}
-	return answer.More, s.retireLocked(ctx, l, paths, keep)
+	return answer.More, s.retireLocked(ctx, l, paths, keep, nil)
 }
 
 // drop asks once for grants and deletes under them; it returns what was deleted. The lock is held throughout, so that nothing
@@ -184,7 +202,7 @@ func (s *Session) retirement(ctx context.Context, l *OpenLocation, keep time.Dur
 func (s *Session) drop(ctx context.Context, l *OpenLocation, w wish) (*coordinator.DropAnswer, []v1.RelPath, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	asked := monotonic()
+	asked := s.env.boottime()
 	request := &coordinator.Drop{Source: s.client.Source, Location: l.Name, MaxFiles: dropFiles, MaxBytes: w.most(), Reason: w.reason}
 	request.Life, request.Turn = s.next()
 	answer, err := s.peer.Drop(ctx, request)
@@ -193,7 +211,7 @@ func (s *Session) drop(ctx context.Context, l *OpenLocation, w wish) (*coordinat
 	}
 	doomed := make([]location.Doomed, len(answer.Grants))
 	for i, g := range answer.Grants {
-		doomed[i] = location.Doomed{Path: g.Path, Gen: g.Gen, Valid: func() bool { return monotonic()-asked < g.For }}
+		doomed[i] = location.Doomed{Path: g.Path, Gen: g.Gen, Valid: func() bool { return s.env.boottime()-asked < g.For }}
 	}
 	errs, err := l.DropAll(ctx, s.client.Source, doomed)
 	if err != nil {

@@ -64,7 +64,7 @@ type inventory struct {
 	page     []coordinator.FolderInventory
 	records  int
 	confirm  []coordinator.Record
-	unknown  []v1.RelPath
+	unknown  []location.Record
 }
 
 func (i *inventory) add(ctx context.Context, folder location.Folder) error {
@@ -120,17 +120,18 @@ func (i *inventory) send(ctx context.Context, last bool) error {
 
 func (i *inventory) judge(verdicts []coordinator.Verdict) error {
 	for _, v := range verdicts {
-		switch v.Action {
-		case coordinator.ActionConfirm:
-			record, held, err := i.location.Get(i.session.client.Source, v.Path)
-			if err != nil {
-				return err
-			}
-			if held {
-				i.confirm = append(i.confirm, recordOf(record))
-			}
-		case coordinator.ActionUnknown:
-			i.unknown = append(i.unknown, v.Path)
+		if v.Action != coordinator.ActionConfirm && v.Action != coordinator.ActionUnknown {
+			continue
+		}
+		record, held, err := i.location.Get(i.session.client.Source, v.Path)
+		switch {
+		case err != nil:
+			return err
+		case !held || record.Gen != v.Gen: // it was replaced since it was told
+		case v.Action == coordinator.ActionConfirm:
+			i.confirm = append(i.confirm, recordOf(record))
+		default:
+			i.unknown = append(i.unknown, record)
 		}
 	}
 	return nil
@@ -162,17 +163,18 @@ func (r *CopyReconciler) settle(ctx context.Context, s *Session, l *OpenLocation
 		r.addPending(s.client, l.Name, records)
 		return fmt.Errorf("confirm %d files: %w", len(records), err)
 	}
-	var confirmed []location.Record
+	var confirmed, wrong, gone []location.Record
 	var unclear []coordinator.Record
-	var wrong, gone []v1.RelPath
 	for i, a := range answers {
+		record := location.Record{Path: records[i].Path, Gen: records[i].Gen, Digest: records[i].Digest}
 		switch a.Outcome {
 		case coordinator.OutcomeYes:
-			confirmed = append(confirmed, location.Record{Path: records[i].Path, Gen: a.Gen, Digest: records[i].Digest})
+			record.Gen = a.Gen
+			confirmed = append(confirmed, record)
 		case coordinator.OutcomeNo:
-			wrong = append(wrong, records[i].Path)
+			wrong = append(wrong, record)
 		case coordinator.OutcomeGone:
-			gone = append(gone, records[i].Path)
+			gone = append(gone, record)
 		case coordinator.OutcomeUnclear:
 			unclear = append(unclear, records[i])
 		}

@@ -237,7 +237,7 @@ func (r *LocationReconciler) retireSource(ctx context.Context, l *location.Locat
 		for i, record := range folder.Records {
 			paths[i] = record.Path
 		}
-		errs, err := l.Retire(ctx, source, paths, keep)
+		errs, err := l.Retire(ctx, source, paths, keep, nil)
 		if err := errors.Join(append(errs, err)...); err != nil {
 			return err
 		}

@@ -32,14 +32,6 @@ type keptLocation struct {
 	generation int64
 }
 
-// OpenLocation is a location with what is wanted of it at the moment.
-type OpenLocation struct {
-	*location.Location
-	Name v1.LocationName
-	// NoNew: it takes no new replicas. Draining: it is to be emptied, and takes none either.
-	NoNew, Draining bool
-}
-
 // LocationState is how a location stands.
 type LocationState struct {
 	Name v1.LocationName
@@ -56,7 +48,7 @@ type LocationState struct {
 	Waiting string
 }
 
-// Use returns the locations that are open and know what they hold, sorted by name. None of them is closed until done is called.
+// Use implements Locations.
 func (s *LocationSet) Use() (open []*OpenLocation, done func()) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -65,7 +57,7 @@ func (s *LocationSet) Use() (open []*OpenLocation, done func()) {
 		if k.opened != nil && !k.opened.Rebuilding() {
 			k.users.Add(1)
 			used = append(used, k)
-			open = append(open, &OpenLocation{Location: k.opened, Name: k.name, NoNew: k.noNew, Draining: k.drain})
+			open = append(open, &OpenLocation{Location: onDisk{k.opened}, Name: k.name, NoNew: k.noNew, Draining: k.drain, Disk: k.opened})
 		}
 	}
 	slices.SortFunc(open, func(a, b *OpenLocation) int { return strings.Compare(string(a.Name), string(b.Name)) })
@@ -78,14 +70,7 @@ func (s *LocationSet) Use() (open []*OpenLocation, done func()) {
 
 // UseOne returns one location if it is open, nil if not. It is not closed until done is called.
 func (s *LocationSet) UseOne(name v1.LocationName) (l *OpenLocation, done func()) {
-	open, done := s.Use()
-	for _, o := range open {
-		if o.Name == name {
-			return o, done
-		}
-	}
-	done()
-	return nil, func() {}
+	return useOne(s, name)
 }
 
 // States tells how every location stands, sorted by name.
@@ -120,7 +105,7 @@ func (k *keptLocation) waitingText() string {
 	return strings.Join(texts, "; ")
 }
 
-// Waiting notes, for people, what a location waits for on account of one source; empty: nothing.
+// Waiting implements Locations.
 func (s *LocationSet) Waiting(name v1.LocationName, source v1.SourceName, text string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -3,12 +3,12 @@ package controllers
 import (
 	"context"
 	"errors"
-	"math/rand/v2"
 	"sync"
 	"time"
 
 	v1 "clusterbackup/api/v1"
 	"clusterbackup/internal/coordinator"
+	"clusterbackup/internal/location"
 )
 
 // Client names one conversation: this host as a client of the coordinator of one source.
@@ -51,7 +51,8 @@ type Sessions struct {
 	// Dial returns the coordinator of a source on a host. It doesn't block: an unreachable host shows when it is asked.
 	Dial func(Client) Coordinator
 	// ID is drawn when the daemon starts.
-	ID uint64
+	ID  uint64
+	Env Env
 
 	mu       sync.Mutex
 	sessions map[Client]*Session
@@ -65,7 +66,7 @@ func (s *Sessions) Get(c Client) *Session {
 		s.sessions = map[Client]*Session{}
 	}
 	if s.sessions[c] == nil {
-		s.sessions[c] = &Session{client: c, id: s.ID, peer: s.Dial(c)}
+		s.sessions[c] = &Session{client: c, id: s.ID, peer: s.Dial(c), env: s.Env, mu: s.Env.lock()}
 	}
 	return s.sessions[c]
 }
@@ -84,8 +85,9 @@ type Session struct {
 	client Client
 	id     uint64
 	peer   Coordinator
+	env    Env
 
-	mu      sync.Mutex
+	mu      sync.Locker
 	life    uint64
 	turn    uint64
 	latest  coordinator.HelloAnswer
@@ -100,7 +102,7 @@ func (s *Session) pollAfter(answer *coordinator.HelloAnswer) time.Duration {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return min(answer.PollAfter, max(300*time.Millisecond, time.Since(s.greeted)/4))
+	return min(answer.PollAfter, max(300*time.Millisecond, s.env.since(s.greeted)/4))
 }
 
 // Latest is the answer to the latest Hello.
@@ -119,7 +121,7 @@ func (s *Session) hello(ctx context.Context, hello *coordinator.Hello) (*coordin
 		return nil, err
 	}
 	if s.greeted.IsZero() {
-		s.greeted = time.Now()
+		s.greeted = s.env.now()
 	}
 	s.life, s.turn, s.latest = answer.Life, max(s.turn, answer.Turn), *answer
 	return answer, nil
@@ -184,11 +186,17 @@ func (s *Session) stillHeld(l *OpenLocation, records []coordinator.Record) (held
 		if err != nil {
 			return nil, nil, err
 		}
-		if ok && !now.Bad && recordOf(now) == r {
+		if ok && !now.Bad && sameReplica(recordOf(now), r) {
 			held, index = append(held, r), append(index, i)
 		}
 	}
 	return held, index, nil
+}
+
+// sameReplica tells whether two records are of one replica, which may have been read again in between.
+func sameReplica(a, b coordinator.Record) bool {
+	a.Verified = b.Verified
+	return a == b
 }
 
 // restart begins the conversation anew, as if the daemon had been started: the next Hello has the coordinator ask for the whole
@@ -196,7 +204,7 @@ func (s *Session) stillHeld(l *OpenLocation, records []coordinator.Record) (held
 func (s *Session) restart() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.id = rand.Uint64()
+	s.id = s.env.random()
 }
 
 func (s *Session) report(ctx context.Context, location v1.LocationName, files []coordinator.Reported) error {
@@ -208,22 +216,42 @@ func (s *Session) report(ctx context.Context, location v1.LocationName, files []
 	return err
 }
 
-// retire moves files to versions/ that the source has not, or not so, and tells the coordinator.
-func (s *Session) retire(ctx context.Context, l *OpenLocation, paths []v1.RelPath, keep time.Duration) error {
-	if len(paths) == 0 {
+// retire moves replicas to versions/ that the source has not, or not so, and tells the coordinator. What a copy has replaced since
+// its record was read is another replica, and stays.
+func (s *Session) retire(ctx context.Context, l *OpenLocation, records []location.Record, keep time.Duration) error {
+	if len(records) == 0 {
 		return nil
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.retireLocked(ctx, l, paths, keep)
+	meant := make(map[v1.RelPath]location.Record, len(records))
+	paths := make([]v1.RelPath, len(records))
+	for i, r := range records {
+		meant[r.Path], paths[i] = r, r.Path
+	}
+	return s.retireLocked(ctx, l, paths, keep, func(now location.Record) bool {
+		r := meant[now.Path]
+		return now.Gen == r.Gen && now.Digest == r.Digest && now.Bad == r.Bad
+	})
 }
 
-func (s *Session) retireLocked(ctx context.Context, l *OpenLocation, paths []v1.RelPath, keep time.Duration) error {
-	errs, err := l.Retire(ctx, s.client.Source, paths, keep)
-	if err := errors.Join(append(errs, err)...); err != nil {
+// retireLocked moves what is still meant to versions/ and tells the coordinator. The caller holds s.mu.
+func (s *Session) retireLocked(ctx context.Context, l *OpenLocation, paths []v1.RelPath, keep time.Duration, still func(location.Record) bool) error {
+	errs, err := l.Retire(ctx, s.client.Source, paths, keep, still)
+	var retired []v1.RelPath
+	for i, e := range errs {
+		switch {
+		case errors.Is(e, location.ErrReplaced):
+		case e != nil:
+			err = errors.Join(err, e)
+		default:
+			retired = append(retired, paths[i])
+		}
+	}
+	if err != nil || len(retired) == 0 {
 		return err
 	}
-	request := &coordinator.Retired{Source: s.client.Source, Location: l.Name, Files: paths}
+	request := &coordinator.Retired{Source: s.client.Source, Location: l.Name, Files: retired}
 	request.Life, request.Turn = s.next()
 	_, err = s.peer.Retired(ctx, request)
 	return err

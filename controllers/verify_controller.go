@@ -28,11 +28,12 @@ const (
 type VerifyReconciler struct {
 	Desired   Desired
 	Sessions  *Sessions
-	Locations *LocationSet
+	Locations Locations
 	// Limit, when given, waits until that many bytes may be read.
 	Limit    func(ctx context.Context, bytes int) error
 	Counters *Counters
 	Event    func(name v1.SourceName, warning bool, reason, message string)
+	Env      Env
 	Log      logr.Logger
 
 	scrubbed map[v1.LocationName]time.Time // touched by the one worker alone
@@ -40,7 +41,7 @@ type VerifyReconciler struct {
 
 // Reconcile implements reconcile.Reconciler. It is to run with one worker.
 func (r *VerifyReconciler) Reconcile(ctx context.Context, name v1.LocationName) (reconcile.Result, error) {
-	l, done := r.Locations.UseOne(name)
+	l, done := useOne(r.Locations, name)
 	defer done()
 	if l == nil {
 		return reconcile.Result{}, nil
@@ -60,13 +61,13 @@ func (r *VerifyReconciler) Reconcile(ctx context.Context, name v1.LocationName) 
 		}
 		interval := want.Spec.Verify.Interval.Duration
 		pause = min(pause, interval/20)
-		due := time.Now().Add(-dueAfter(interval)).Unix()
+		due := r.Env.now().Add(-dueAfter(interval)).Unix()
 		pick := func(record location.Record) bool { return record.Verified <= due }
 		if err := r.Verify(ctx, l, want, Reading{Pick: pick, SampleAbove: sampleAbove(want)}, nil); err != nil {
 			return reconcile.Result{}, err
 		}
 	}
-	return reconcile.Result{RequeueAfter: jitter(max(pause, minVerifyPause))}, nil
+	return reconcile.Result{RequeueAfter: r.Env.jitter(max(pause, minVerifyPause))}, nil
 }
 
 // dueAfter is the age at which a replica is read again: early enough that it is done before the interval has passed.
@@ -83,7 +84,7 @@ func sampleAbove(source *v1.Source) int64 {
 // scrub looks whether what the index says is on the disk. Where it isn't, the coordinators are told at once, by a new inventory:
 // nobody else's drop may rely on a replica that somebody has removed by hand.
 func (r *VerifyReconciler) scrub(ctx context.Context, l *OpenLocation, sources []v1.SourceName) error {
-	if time.Since(r.scrubbed[l.Name]) < scrubInterval {
+	if r.Env.since(r.scrubbed[l.Name]) < scrubInterval {
 		return nil
 	}
 	found, err := l.Rebuild(ctx, nil)
@@ -93,7 +94,7 @@ func (r *VerifyReconciler) scrub(ctx context.Context, l *OpenLocation, sources [
 	if r.scrubbed == nil {
 		r.scrubbed = map[v1.LocationName]time.Time{}
 	}
-	r.scrubbed[l.Name] = time.Now()
+	r.scrubbed[l.Name] = r.Env.now()
 	if found.Removed == 0 && found.Hashed == 0 {
 		return nil
 	}
@@ -170,12 +171,13 @@ func (r *VerifyReconciler) verifyBatch(ctx context.Context, l *OpenLocation, sou
 		v.Bytes += int64(bytes)
 		r.Counters.Add(name, l.Name, Count{VerifiedBytes: int64(bytes)})
 	}
-	verdicts, err := l.Location.Verify(ctx, name, paths, location.VerifyOptions{Limit: r.Limit, Read: read, SampleAbove: sampleAbove})
+	verdicts, err := l.Verify(ctx, name, paths, location.VerifyOptions{Limit: r.Limit, Read: read, SampleAbove: sampleAbove})
 	if err != nil {
 		return Verified{}, err
 	}
 	var found []coordinator.Reported
-	now := time.Now().UnixNano()
+	var corrupt []location.Record
+	now := r.Env.now().UnixNano()
 	for i, verdict := range verdicts {
 		kind := findingOf(verdict)
 		if kind == 0 {
@@ -185,6 +187,9 @@ func (r *VerifyReconciler) verifyBatch(ctx context.Context, l *OpenLocation, sou
 		switch kind {
 		case coordinator.FoundCorrupt:
 			v.Corrupt = append(v.Corrupt, batch[i].Path)
+			bad := batch[i]
+			bad.Bad = true
+			corrupt = append(corrupt, bad)
 		case coordinator.FoundMissing:
 			v.Missing = append(v.Missing, batch[i].Path)
 		}
@@ -202,12 +207,12 @@ func (r *VerifyReconciler) verifyBatch(ctx context.Context, l *OpenLocation, sou
 		session.restart()
 		return v, nil
 	}
-	return v, r.setAside(ctx, session, l, source, v.Corrupt)
+	return v, r.setAside(ctx, session, l, source, corrupt)
 }
 
 // setAside moves corrupt replicas out of the way once the coordinator knows: a good copy can be claimed, and the bytes stay for
 // whoever wants to look.
-func (r *VerifyReconciler) setAside(ctx context.Context, s *Session, l *OpenLocation, source *v1.Source, corrupt []v1.RelPath) error {
+func (r *VerifyReconciler) setAside(ctx context.Context, s *Session, l *OpenLocation, source *v1.Source, corrupt []location.Record) error {
 	return s.retire(ctx, l, corrupt, RetentionOf(source).Versions.Duration)
 }
 

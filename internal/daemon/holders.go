@@ -153,7 +153,7 @@ func (h *holders) here(ctx context.Context, source v1.SourceName) ([]admin.Holde
 }
 
 func manifestHeader(ctx context.Context, l *controllers.OpenLocation, source v1.SourceName) (manifest.Header, error) {
-	file, err := l.OpenManifest(ctx, source)
+	file, err := l.Disk.OpenManifest(ctx, source)
 	if err != nil {
 		return manifest.Header{}, err
 	}
@@ -179,7 +179,7 @@ func (h *holders) manifestHere(ctx context.Context, q holdingsRequest) iter.Seq2
 			yield(nil, notOpen(q.Location))
 			return
 		}
-		file, err := l.OpenManifest(ctx, q.Source)
+		file, err := l.Disk.OpenManifest(ctx, q.Source)
 		if errors.Is(err, os.ErrNotExist) {
 			err = admin.Errorf(admin.NotFound, "source/"+string(q.Source), "location %s has no manifest of it", q.Location)
 		}
@@ -232,7 +232,7 @@ func (h *holders) holdingsHere(ctx context.Context, q holdingsRequest) iter.Seq2
 			yield(admin.Holding{}, notOpen(q.Location))
 			return
 		}
-		listings, err := l.Listings(q.Source)
+		listings, err := l.Disk.Listings(q.Source)
 		if err != nil {
 			yield(admin.Holding{}, err)
 			return
@@ -263,7 +263,7 @@ func holdingOf(r *location.Record, listings []location.Listing) admin.Holding {
 
 func (h *holders) versionsHere(ctx context.Context, l *controllers.OpenLocation, q holdingsRequest, listings []location.Listing, yield func(admin.Holding, error) bool) {
 	below := ".clusterbackup/versions/" + string(q.Source) + "/"
-	for version, err := range l.Versions(q.Source, string(q.Prefix)) {
+	for version, err := range l.Disk.Versions(q.Source, string(q.Prefix)) {
 		if err == nil && version.Bad {
 			continue
 		}

@@ -80,11 +80,12 @@ func newLoops(h *host, session uint64, metrics *reconcile.Metrics) *loops {
 	l.verifier = &controllers.VerifyReconciler{Desired: h.desired, Sessions: l.sessions, Locations: l.locations, Limit: bounded(l.limits, readLimit),
 		Counters: l.counters, Event: noteFor[v1.SourceName](h.events, v1.KindSource), Log: h.log.WithName("verify")}
 	l.verify = reconcile.New("verify", l.verifier, options(1))
-	l.copier = &controllers.CopyReconciler{Sessions: l.sessions, Locations: l.locations, Wanted: l.wanted, Pull: l.pull, Allowed: l.copiesAllowed, Retention: retention,
-		Manifest: l.fetchManifest, Drops: enqueuer(func(c controllers.Client) { l.drop.Enqueue(c) }), Counters: l.counters, Log: h.log.WithName("copy")}
+	shortage := &controllers.Shortage{}
+	l.copier = &controllers.CopyReconciler{Sessions: l.sessions, Locations: l.locations, Wanted: l.wanted, Fetch: l.fetch, Allowed: l.copiesAllowed, Retention: retention,
+		Manifest: l.fetchManifest, Drops: enqueuer(func(c controllers.Client) { l.drop.Enqueue(c) }), Shortage: shortage, Counters: l.counters, Log: h.log.WithName("copy")}
 	l.copy = reconcile.New("copy", l.copier, options(copiesAtOnce))
 	l.drop = reconcile.New("drop", &controllers.DropReconciler{Sessions: l.sessions, Locations: l.locations, Wanted: l.wanted, Retention: retention,
-		Starving: l.copier.Starving, Copies: enqueuer(func(c controllers.Client) { l.copy.Enqueue(c) }), Counters: l.counters, Log: h.log.WithName("drop")}, options(2))
+		Shortage: shortage, Copies: enqueuer(func(c controllers.Client) { l.copy.Enqueue(c) }), Counters: l.counters, Log: h.log.WithName("drop")}, options(2))
 	return l
 }
 
@@ -232,19 +233,21 @@ func (l *loops) limits() v1.Limits {
 	return v1.Limits{}
 }
 
-// pull is how rsync fetches from a source: through this program as its remote shell.
-func (l *loops) pull(c controllers.Client) rsync.Pull {
+// fetch has rsync bring files of a source: through this program as its remote shell.
+func (l *loops) fetch(ctx context.Context, c controllers.Client, f controllers.Fetch) (received int64, err error) {
 	program, err := os.Executable()
 	if err != nil {
 		program = "cbd"
 	}
 	p := rsync.Pull{Tool: l.host.tool, Host: string(c.Coordinator), Owner: os.Geteuid() == 0,
+		Files: f.Files, Dest: f.Dest, CopyDest: f.CopyDest, MaxSize: f.MaxSize, MaxBytes: f.MaxBytes,
 		Shell: []string{program, "--state", l.host.options.State, "rsh", "--host", string(c.Coordinator), "--address", l.host.addressOf(c.Coordinator),
 			"--kind", rsync.KindSource, "--name", string(c.Source)}}
 	if limit := l.limits().Download; limit != nil {
 		p.BandwidthLimit = max(1, limit.Value()/controllers.BatchesAtOnce)
 	}
-	return p
+	stats, err := p.Run(ctx)
+	return stats.BytesReceived, err
 }
 
 // copiesAllowed tells whether the time of day is within the host's windows.

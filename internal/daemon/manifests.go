@@ -93,14 +93,14 @@ func (l *loops) fetchManifest(ctx context.Context, c controllers.Client, into *c
 	chunks := transport.CallStream[[]byte](ctx, l.host.peers.client(c.Coordinator), "cb.Manifest", manifestRequest{c.Source})
 	r := newChunkReader(chunks)
 	defer r.Close()
-	if err := into.PutManifest(ctx, c.Source, version, r); err != nil {
+	if err := into.Disk.PutManifest(ctx, c.Source, version, r); err != nil {
 		return err
 	}
 	header, err := manifestHeader(ctx, into, c.Source)
 	if err != nil {
 		return fmt.Errorf("read manifest of %s: %w", c.Source, err)
 	}
-	return into.NoteListing(c.Source, location.Listing{Time: header.Time.UnixNano(), Gen: header.Generation})
+	return into.Disk.NoteListing(c.Source, location.Listing{Time: header.Time.UnixNano(), Gen: header.Generation})
 }
 
 // chunkReader reads a stream of chunks.

@@ -173,11 +173,11 @@ func (s *senders) root(request rsync.Request, admin bool) (root string, done fun
 		open, done := s.locations.Use()
 		for _, l := range open {
 			if l.Name == v1.LocationName(request.Name) {
-				if err := l.Check(context.Background()); err != nil {
+				if err := l.Disk.Check(context.Background()); err != nil {
 					done()
 					return "", nil, err
 				}
-				return l.Root(), done, nil
+				return l.Disk.Root(), done, nil
 			}
 		}
 		done()

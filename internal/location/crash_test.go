@@ -45,7 +45,7 @@ func child() int {
 	case "publish":
 		put(t, l, generation(2)...)
 	case "retire":
-		_, err = l.Retire(context.Background(), photos, []v1.RelPath{"d/0", "d/1", "d/2"}, time.Hour)
+		_, err = l.Retire(context.Background(), photos, []v1.RelPath{"d/0", "d/1", "d/2"}, time.Hour, nil)
 	case "drop":
 		_, err = l.DropAll(context.Background(), photos, doomed("d/0", "d/1", "d/2"))
 	case "expire":
@@ -100,7 +100,7 @@ func churn(t testing.TB, l *Location) {
 		put(t, l, generation(n)...)
 		fmt.Printf("published %d\n", n)
 		if n%3 == 0 {
-			if _, err := l.Retire(ctx, photos, []v1.RelPath{"d/0", "d/1"}, time.Hour); err != nil {
+			if _, err := l.Retire(ctx, photos, []v1.RelPath{"d/0", "d/1"}, time.Hour, nil); err != nil {
 				t.Fatal(err)
 			}
 			fmt.Printf("retired %d\n", n)

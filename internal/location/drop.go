@@ -14,7 +14,8 @@ import (
 // Doomed is a replica that the coordinator permits to drop.
 type Doomed struct {
 	Path v1.RelPath
-	Gen  v1.Generation
+	// Gen is the generation that is to be there; zero: the coordinator doesn't know which it is, and any may go.
+	Gen v1.Generation
 	// Valid tells whether the permission still holds; it is asked right before the file is deleted.
 	Valid func() bool
 }
@@ -65,7 +66,7 @@ func (l *Location) heldOf(source v1.SourceName, doomed []Doomed, errs []error) (
 				return err
 			case !held:
 				errs[i] = fmt.Errorf("%q: %w", d.Path, ErrNotHeld)
-			case rec.Gen != d.Gen:
+			case rec.Gen != d.Gen && !d.Gen.IsZero():
 				errs[i] = fmt.Errorf("%q: generation %v, not %v: %w", d.Path, rec.Gen, d.Gen, ErrGeneration)
 			}
 			recs[i] = rec
@@ -152,8 +153,9 @@ func (l *Location) unlink(sync *syncer, path string) error {
 }
 
 // Retire moves replicas of files that the source no longer has to versions/, where they are kept for keepFor at least by this host's
-// clock. Errors are per path, in the order given; a path that is not held is no error.
-func (l *Location) Retire(ctx context.Context, source v1.SourceName, paths []v1.RelPath, keepFor time.Duration) ([]error, error) {
+// clock. still, when given, tells by its record whether a replica is the one that is meant: others stay (ErrReplaced). Errors are per
+// path, in the order given; a path that is not held is no error.
+func (l *Location) Retire(ctx context.Context, source v1.SourceName, paths []v1.RelPath, keepFor time.Duration, still func(Record) bool) ([]error, error) {
 	leave, err := l.enterToWrite(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("retire files of %s: %w", source, err)
@@ -174,7 +176,11 @@ func (l *Location) Retire(ctx context.Context, source v1.SourceName, paths []v1.
 			if err != nil {
 				return err
 			}
-			if held {
+			switch {
+			case !held:
+			case still != nil && !still(rec):
+				errs[i] = fmt.Errorf("%q: %w", path, ErrReplaced)
+			default:
 				recs, at = append(recs, rec), append(at, i)
 			}
 		}

@@ -40,6 +40,8 @@ var (
 	ErrNotHeld = errors.New("not held")
 	// ErrGeneration: another generation of the file is held than the one that was named.
 	ErrGeneration = errors.New("another generation is held")
+	// ErrReplaced: another replica is there by now than the one that was meant.
+	ErrReplaced = errors.New("replaced meanwhile")
 	// ErrGrant: the permission to drop has ended.
 	ErrGrant = errors.New("permission to drop has ended")
 )

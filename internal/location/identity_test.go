@@ -123,7 +123,7 @@ func TestEveryWriteChecksIdentityFirst(t *testing.T) {
 			_, err = l.Begin(t.Context(), photos, BatchOptions{})
 			refused("begin", err)
 			refused("drop", l.Drop(t.Context(), photos, "a", v1.Generation{Epoch: 7, Seq: 1}, func() bool { return true }))
-			_, err = l.Retire(t.Context(), photos, []v1.RelPath{"a"}, time.Hour)
+			_, err = l.Retire(t.Context(), photos, []v1.RelPath{"a"}, time.Hour, nil)
 			refused("retire", err)
 			_, err = l.Verify(t.Context(), photos, []v1.RelPath{"a"}, VerifyOptions{})
 			refused("verify", err)

@@ -41,6 +41,24 @@ func TestDropDeletesOnlyWhatIsPermitted(t *testing.T) {
 	if g, _ := l.Highest(photos); g.Seq != 2 {
 		t.Errorf("highest %v", g)
 	}
+	fatalIf(t, l.Drop(t.Context(), photos, "b", v1.Generation{}, always)) // whichever it is
+	if got := recordsOf(t, l, ""); len(got) != 0 {
+		t.Errorf("held %q", got)
+	}
+	audit(t, h.reopen(l))
+}
+
+func TestRetireLeavesWhatIsAnotherByNow(t *testing.T) {
+	h := newHome(t)
+	l := h.open()
+	put(t, l, file{"a", "1", 1}, file{"b", "2", 2})
+	errs, err := l.Retire(t.Context(), photos, []v1.RelPath{"a", "b", "none"}, time.Hour, func(r Record) bool { return r.Gen == gen(1) })
+	fatalIf(t, err)
+	wantErr(t, errs[1], ErrReplaced)
+	fatalIf(t, errors.Join(errs[0], errs[2]))
+	if got := recordsOf(t, l, ""); !slices.Equal(got, []string{"b"}) {
+		t.Errorf("held %q", got)
+	}
 	audit(t, h.reopen(l))
 }
 
@@ -50,7 +68,7 @@ func TestRetiredFileIsKeptByThisClock(t *testing.T) {
 	h.cfg.Clock = func() time.Time { return clock }
 	l := h.open()
 	put(t, l, file{"d/a", "1", 1}, file{"b", "2", 1})
-	errs, err := l.Retire(t.Context(), photos, []v1.RelPath{"d/a", "none"}, 100*time.Hour)
+	errs, err := l.Retire(t.Context(), photos, []v1.RelPath{"d/a", "none"}, 100*time.Hour, nil)
 	fatalIf(t, errors.Join(err, errors.Join(errs...)))
 	if got := contentOf(t, l, ".clusterbackup/versions/photos/d/a~20261122T150405Z"); got != "1" {
 		t.Errorf("version %q", got)
@@ -67,7 +85,7 @@ func TestRetiredFileIsKeptByThisClock(t *testing.T) {
 	l = h.reopen(l)
 	// A clock that starts in 1970 after a power cut does not shorten anything.
 	clock = time.Unix(1000, 0)
-	errs, err = l.Retire(t.Context(), photos, []v1.RelPath{"b"}, time.Hour)
+	errs, err = l.Retire(t.Context(), photos, []v1.RelPath{"b"}, time.Hour, nil)
 	fatalIf(t, errors.Join(err, errors.Join(errs...)))
 	if v := versionsOf(t, l, "b"); len(v) != 1 || v[0].Since.Year() != 2026 {
 		t.Errorf("version %+v", v)

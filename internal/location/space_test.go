@@ -283,7 +283,7 @@ func TestEverythingAtOnce(t *testing.T) {
 		})
 	}
 	paths := []v1.RelPath{"d/1", "d/2", "d/3"}
-	run(func(uint64) error { _, err := l.Retire(t.Context(), photos, paths[:2], 0); return err })
+	run(func(uint64) error { _, err := l.Retire(t.Context(), photos, paths[:2], 0, nil); return err })
 	run(func(n uint64) error {
 		_, err := l.DropAll(t.Context(), photos, []Doomed{{Path: "d/3", Gen: gen(n), Valid: always}})
 		return err

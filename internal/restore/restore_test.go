@@ -267,7 +267,7 @@ func TestEarlierTime(t *testing.T) {
 	files := []file{second, {"b", "only", 1}}
 	for _, h := range c.holders {
 		h.put(t, second)
-		errs, err := h.Retire(t.Context(), source, []v1.RelPath{"gone"}, time.Hour)
+		errs, err := h.Retire(t.Context(), source, []v1.RelPath{"gone"}, time.Hour, nil)
 		must(t, errors.Join(err, errors.Join(errs...)))
 		h.list(t, second.seq, files)
 	}

@@ -13,6 +13,8 @@ type clock struct {
 	now   time.Duration
 	queue events
 	count int64
+	// running is the process that runs now; nil: none.
+	running *proc
 }
 
 type event struct {

@@ -2,6 +2,7 @@ package sim
 
 import (
 	"encoding/binary"
+	"fmt"
 	"time"
 
 	v1 "clusterbackup/api/v1"
@@ -20,11 +21,13 @@ func (c content) digest() (d v1.Digest) {
 
 // replica is a file on a holder's disk, and what the holder's index says of it.
 type replica struct {
-	gen     v1.Generation
-	content content // what lies there
-	was     content // what was published; differs once bits have flipped
-	size    int64
-	modTime int64
+	gen      v1.Generation
+	content  content // what lies there
+	was      content // what was published; differs once bits have flipped
+	size     int64
+	modTime  int64
+	bad      bool  // found to differ from what was published
+	verified int64 // Unix seconds
 }
 
 // version is an earlier or deleted replica that is kept for a while.
@@ -35,17 +38,25 @@ type version struct {
 
 // disk is a location.
 type disk struct {
+	h        *host
+	uid      string
 	capacity int64 // as given
 	others   int64 // what somebody else wrote there
+	away     bool  // pulled out
 	reserved int64
 	bytes    int64 // of replicas
 	kept     int64 // of versions
 	replicas map[v1.SourceName]map[v1.RelPath]*replica
+	bytesOf  map[v1.SourceName]int64         // of replicas
+	highest  map[v1.SourceName]v1.Generation // ever held
 	versions []version
+	batches  int
+	partial  map[string]map[v1.RelPath]arrival // what has come over, by the batch's folder
 }
 
-func newDisk(capacity int64) *disk {
-	return &disk{capacity: capacity, replicas: make(map[v1.SourceName]map[v1.RelPath]*replica)}
+func newDisk(h *host, capacity int64) *disk {
+	return &disk{h: h, uid: fmt.Sprint(h.name, "-", h.w.rng.Uint64()), capacity: capacity, replicas: make(map[v1.SourceName]map[v1.RelPath]*replica),
+		bytesOf: make(map[v1.SourceName]int64), highest: make(map[v1.SourceName]v1.Generation), partial: make(map[string]map[v1.RelPath]arrival)}
 }
 
 // allowed is how many bytes may lie here now.
@@ -55,19 +66,24 @@ func (d *disk) used() int64 { return d.bytes + d.kept }
 
 func (d *disk) free() int64 { return max(d.allowed()-d.used()-d.reserved, 0) }
 
-func (d *disk) over() int64 { return max(d.used()+d.reserved-d.allowed(), 0) }
-
 func (d *disk) get(s v1.SourceName, path v1.RelPath) *replica { return d.replicas[s][path] }
 
 func (d *disk) put(s v1.SourceName, path v1.RelPath, r *replica) {
 	if d.replicas[s] == nil {
 		d.replicas[s] = make(map[v1.RelPath]*replica)
 	}
-	if old := d.replicas[s][path]; old != nil {
-		d.bytes -= old.size
-	}
+	d.remove(s, path)
 	d.bytes += r.size
+	d.bytesOf[s] += r.size
 	d.replicas[s][path] = r
+	d.know(s, r.gen)
+}
+
+// know notes a generation that is held.
+func (d *disk) know(s v1.SourceName, g v1.Generation) {
+	if g.Compare(d.highest[s]) > 0 {
+		d.highest[s] = g
+	}
 }
 
 // remove deletes a replica.
@@ -75,6 +91,7 @@ func (d *disk) remove(s v1.SourceName, path v1.RelPath) *replica {
 	r := d.replicas[s][path]
 	if r != nil {
 		d.bytes -= r.size
+		d.bytesOf[s] -= r.size
 		delete(d.replicas[s], path)
 	}
 	return r
@@ -99,16 +116,6 @@ func (d *disk) expire(now time.Duration) {
 		}
 	}
 	d.versions = left
-}
-
-// highest is the greatest generation held of a source.
-func (d *disk) highest(s v1.SourceName) (g v1.Generation) {
-	for _, r := range d.replicas[s] {
-		if r.gen.Compare(g) > 0 {
-			g = r.gen
-		}
-	}
-	return g
 }
 
 // v1Size prints bytes for people.

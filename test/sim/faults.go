@@ -9,18 +9,18 @@ import (
 
 // faults are what goes wrong in a world, each once in so long a time for each host or source; zero: never.
 type faults struct {
-	crash, wipe, split, jump, fill, flip, drain, restart, rollback, amnesia, unmount time.Duration
-	change, grow, shrink                                                             time.Duration
-	loss, repeat, late                                                               float64
+	crash, wipe, unplug, split, jump, fill, flip, drain, restart, rollback, amnesia, unmount time.Duration
+	change, grow, shrink                                                                     time.Duration
+	loss, repeat, late, fail                                                                 float64
 }
 
 // allFaults is a bad but not a hopeless world.
 func allFaults() faults {
 	const day = 24 * time.Hour
 	return faults{
-		crash: 10 * day, wipe: 150 * day, split: 20 * day, jump: 40 * day, fill: 60 * day, flip: 30 * day, drain: 100 * day, restart: 15 * day,
+		crash: 10 * day, wipe: 150 * day, unplug: 30 * day, split: 20 * day, jump: 40 * day, fill: 60 * day, flip: 30 * day, drain: 100 * day, restart: 15 * day,
 		rollback: 60 * day, amnesia: 120 * day, unmount: 40 * day, change: 2 * day, grow: 4 * day, shrink: 5 * day,
-		loss: 0.01, repeat: 0.01, late: 0.002,
+		loss: 0.01, repeat: 0.01, late: 0.002, fail: 0.01,
 	}
 }
 
@@ -34,9 +34,11 @@ type chaos struct {
 func (w *world) unleash(f faults) *chaos {
 	c := &chaos{w: w, f: f}
 	w.net.loss, w.net.repeat, w.net.late, w.net.lateness = f.loss, f.repeat, f.late, 2*w.cfg.Poll
+	w.failing = f.fail
 	for _, h := range w.hosts {
 		c.every(f.crash, func(p *proc) { c.crash(p, h, false) })
 		c.every(f.wipe, func(p *proc) { c.crash(p, h, true) })
+		c.every(f.unplug, func(p *proc) { c.unplug(p, h) })
 		c.every(f.jump, func(*proc) { c.jump(h) })
 		c.every(f.fill, func(p *proc) { c.fill(p, h) })
 		c.every(f.flip, func(*proc) { c.flip(h) })
@@ -75,9 +77,9 @@ func (c *chaos) end() {
 		p.kill()
 	}
 	w := c.w
-	w.net.loss, w.net.repeat, w.net.late = 0, 0, 0
+	w.net.loss, w.net.repeat, w.net.late, w.failing = 0, 0, 0, 0
 	for _, h := range w.hosts {
-		h.side, h.skew, h.disk.others, h.draining = 0, 0, 0, false
+		h.side, h.skew, h.disk.others, h.disk.away, h.draining = 0, 0, 0, false, false
 		if !h.up {
 			h.start()
 		}
@@ -89,13 +91,7 @@ func (c *chaos) end() {
 		}
 	}
 	for _, h := range w.hosts {
-		for _, k := range h.clients {
-			k.copies = append(k.copies, start(&w.clock, func(p *proc) {
-				for k.life == 0 || k.verify(p) != nil {
-					p.sleep(w.cfg.Poll)
-				}
-			}))
-		}
+		h.verify()
 	}
 	w.say("faults end")
 }
@@ -114,7 +110,7 @@ func (c *chaos) crash(p *proc, h *host, wipe bool) {
 			}
 		}
 		others := h.disk.others
-		h.disk = newDisk(h.disk.capacity)
+		h.disk = newDisk(h, h.disk.capacity)
 		h.disk.others = others
 	}
 	away := c.w.exponential(12 * time.Hour)
@@ -127,6 +123,15 @@ func (c *chaos) crash(p *proc, h *host, wipe bool) {
 		h.start()
 		c.w.say("%s is back", h.name)
 	}
+}
+
+// unplug pulls a host's disk out, as likely as not for a moment, and puts it back.
+func (c *chaos) unplug(p *proc, h *host) {
+	h.disk.away = true
+	c.w.say("%s's disk is pulled out", h.name)
+	p.sleep([]time.Duration{time.Second, c.w.exponential(12 * time.Hour)}[c.w.rng.IntN(2)])
+	h.disk.away = false
+	c.w.say("%s's disk is there again", h.name)
 }
 
 func (c *chaos) jump(h *host) {
@@ -224,7 +229,11 @@ func (c *chaos) any(s *source) (v1.RelPath, bool) {
 
 func (c *chaos) change(s *source) {
 	if path, ok := c.any(s); ok {
-		s.add(path, s.files[path].entry.Size)
+		size := s.files[path].entry.Size
+		if c.w.rng.IntN(3) == 0 {
+			size = c.w.rng.Int64N(30 << 20)
+		}
+		s.add(path, size)
 		c.w.say("%s of %s changes", path, s.name)
 	}
 }

@@ -48,11 +48,11 @@ func (n *network) connected(a, b *host) bool { return a.up && b.up && a.side == 
 
 // ask sends a request and waits for the answer. handle runs at the coordinator, perhaps late, perhaps twice, perhaps after
 // the sender has ceased to wait; it returns what to do with the answer at the sender, which happens at most once.
-func (n *network) ask(p *proc, from *host, to *source, handle func(*call, *coordinator.Coordinator) (func(), error)) error {
+func (n *network) ask(from *host, to *source, handle func(*call, *coordinator.Coordinator) (func(), error)) error {
 	c := &call{from: from, to: to, sentAt: n.w.clock.now, open: true}
 	n.w.stats.requests++
 	to.requests++
-	p.pause(func(wake func()) {
+	n.w.clock.running.pause(func(wake func()) {
 		c.wake = wake
 		from.calls[c] = true
 		n.w.clock.after(n.w.cfg.CallTimeout, func() { n.finish(c, errTimeout, nil) })
@@ -98,7 +98,7 @@ func (c *call) late(n *network) bool {
 	return n.w.clock.now-c.sentAt > 100*time.Millisecond && c.to.host.up
 }
 
-// finish ends a call for its sender. While act runs and until the sender goes on, what it was granted is in its hands.
+// finish ends a call for its sender. What it was granted is in its hands from now on (see remote.held).
 func (n *network) finish(c *call, err error, act func()) {
 	if c.done {
 		return
@@ -120,6 +120,9 @@ func (h *host) forget() {
 		c.done, c.open = true, false
 	}
 	clear(h.calls)
+	for _, r := range h.remotes {
+		r.next()
+	}
 }
 
 // transfer is bytes under way from a source to a host.
@@ -135,7 +138,8 @@ type transfer struct {
 const batchStart = 25 * time.Millisecond
 
 // transfer waits until so many bytes have come over. It fails when the two are cut off from each other meanwhile.
-func (n *network) transfer(p *proc, from *source, to *host, bytes int64) error {
+func (n *network) transfer(from *source, to *host, bytes int64) error {
+	p := n.w.clock.running
 	p.sleep(batchStart)
 	if !n.connected(to, from.host) {
 		return errDown

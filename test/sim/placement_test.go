@@ -56,7 +56,7 @@ func (k kind) String() string {
 func (k kind) build(dir string, seed uint64) *world {
 	w := newWorld(config{
 		Seed: seed, Replicas: 2, Rate: 100 * mib, Poll: 15 * time.Second, Timeout: 2 * time.Minute, RepairAfter: time.Hour, Scan: 15 * time.Minute,
-		Tick: 2 * time.Second, CallTimeout: 30 * time.Second, Retention: 30 * day, Batch: 1000, BatchBytes: 256 * mib,
+		Tick: 2 * time.Second, CallTimeout: 30 * time.Second, Retention: 30 * day,
 	}, dir)
 	rng := rand.New(rand.NewPCG(seed, 3))
 	weights := make([]float64, k.hosts)

@@ -35,22 +35,36 @@ func start(c *clock, body func(*proc)) *proc {
 
 func (p *proc) resume() {
 	if !p.dead {
-		if _, more := p.next(); !more {
-			p.dead = true
-		}
+		p.clock.as(p, func() {
+			if _, more := p.next(); !more {
+				p.dead = true
+			}
+		})
 	}
 }
 
-// kill ends the process where it waits. It must not be called by the process itself.
+// as has a process run for a moment.
+func (c *clock) as(p *proc, do func()) {
+	before := c.running
+	c.running = p
+	defer func() { c.running = before }()
+	do()
+}
+
+// kill ends the process where it waits: what it has deferred runs, but for waiting once more. It must not be called by the
+// process itself.
 func (p *proc) kill() {
 	if !p.dead {
 		p.dead = true
-		p.stop()
+		p.clock.as(p, p.stop)
 	}
 }
 
 // pause waits until the function handed to arm is called, once.
 func (p *proc) pause(arm func(wake func())) {
+	if p.dead {
+		panic(killed{})
+	}
 	p.wakes++
 	mine := p.wakes
 	arm(func() {
@@ -69,44 +83,27 @@ func (p *proc) sleep(d time.Duration) {
 	p.pause(func(wake func()) { p.clock.after(d, wake) })
 }
 
-// sleepUntilNudged waits that long, or until the returned bell rings.
-func (p *proc) sleepUntilNudged(d time.Duration, b *bell) {
-	p.pause(func(wake func()) {
-		p.clock.after(d, wake)
-		b.wake = wake
-	})
-	b.wake = nil
-}
-
-// bell wakes one process early.
-type bell struct{ wake func() }
-
-// ring wakes the process that sleeps by the bell, if any, soon.
-func (b *bell) ring(c *clock) {
-	if wake := b.wake; wake != nil {
-		b.wake = nil
-		c.after(time.Millisecond, wake)
-	}
-}
-
-// mutex is a lock between processes.
-type mutex struct {
+// lock is a lock between processes.
+type lock struct {
+	clock *clock
 	held  bool
 	queue []func()
 }
 
-func (m *mutex) lock(p *proc) {
-	for m.held {
-		p.pause(func(wake func()) { m.queue = append(m.queue, wake) })
+// Lock implements sync.Locker.
+func (l *lock) Lock() {
+	for l.held {
+		l.clock.running.pause(func(wake func()) { l.queue = append(l.queue, wake) })
 	}
-	m.held = true
+	l.held = true
 }
 
-func (m *mutex) unlock(c *clock) {
-	m.held = false
-	queue := m.queue
-	m.queue = nil
+// Unlock implements sync.Locker.
+func (l *lock) Unlock() {
+	l.held = false
+	queue := l.queue
+	l.queue = nil
 	for _, wake := range queue {
-		c.after(0, wake)
+		l.clock.after(0, wake)
 	}
 }

@@ -124,11 +124,7 @@ func TestChecksCanFail(t *testing.T) {
 	t.Run("a grant that relies on too few", func(t *testing.T) {
 		w, s, path, holders := calm(t)
 		for _, h := range holders[:len(holders)-s.minimum+1] {
-			for _, c := range h.clients {
-				if c.to == s {
-					w.truth.granted(c, &call{}, []coordinator.Grant{{ID: 1, Path: path}})
-				}
-			}
+			w.truth.granted(h.remotes[s], &call{}, []coordinator.Grant{{ID: 1, Path: path}})
 		}
 		if len(w.problems) == 0 {
 			t.Error("not noticed")
@@ -136,22 +132,14 @@ func TestChecksCanFail(t *testing.T) {
 	})
 	t.Run("a deletion without a grant", func(t *testing.T) {
 		w, s, path, holders := calm(t)
-		for _, c := range holders[0].clients {
-			if c.to == s {
-				w.truth.dropped(c, coordinator.Grant{ID: 7, Path: path})
-			}
-		}
+		w.truth.dropped(holders[0].remotes[s], path)
 		if len(w.problems) == 0 {
 			t.Error("not noticed")
 		}
 	})
 	t.Run("a file taken for deleted", func(t *testing.T) {
 		w, s, path, holders := calm(t)
-		for _, c := range holders[0].clients {
-			if c.to == s {
-				w.truth.checkRetired(c, path)
-			}
-		}
+		w.truth.checkRetired(holders[0], s, path)
 		if len(w.problems) == 0 {
 			t.Error("not noticed")
 		}
@@ -183,7 +171,7 @@ func simulate(t *testing.T, seed uint64, hosts int, length time.Duration) (stats
 	if len(w.problems) == 0 {
 		return w.stats, nil
 	}
-	return w.stats, append(w.lines(), w.problems[0], fmt.Sprintf("replay with: go test ./test/sim -run TestSim -seed %d -hosts %d", seed, hosts))
+	return w.stats, append(w.lines(), w.problems[0], fmt.Sprintf("replay with: go test ./test/sim -run 'TestSim$' -seed %d -hosts %d -years %g", seed, hosts, length.Hours()/24/365*float64(hosts)))
 }
 
 // settle gives a healthy world time to serve every file, then to rest.
@@ -219,7 +207,7 @@ func faultyWorld(t *testing.T, seed uint64, hosts int) *world {
 	rng := rand.New(rand.NewPCG(seed, 2))
 	cfg := config{
 		Seed: seed, Replicas: 2, Rate: 100 << 20, Poll: 2 * time.Hour, Timeout: 5 * time.Hour, RepairAfter: 24 * time.Hour, Scan: 12 * time.Hour,
-		Tick: time.Hour, CallTimeout: 30 * time.Second, Retention: 5 * day, Check: 50, Batch: 50, BatchBytes: 256 << 20, Trace: 60,
+		Tick: time.Hour, CallTimeout: 30 * time.Second, Retention: 5 * day, Disk: 2 * time.Second, Check: 50, Trace: 60,
 	}
 	spare := hosts - 1 - cfg.Replicas
 	switch {

@@ -59,7 +59,8 @@ type source struct {
 func (s *source) spec() v1.Source {
 	src := v1.Source{
 		ObjectMeta: metav1.ObjectMeta{Name: string(s.name), UID: "uid", CreationTimestamp: metav1.NewTime(epoch)},
-		Spec:       v1.SourceSpec{Host: s.host.name, Path: "/" + string(s.name), MinReplicas: int32(s.minimum), MaxReplicas: int32(s.maximum), Spread: s.w.cfg.Spread},
+		Spec: v1.SourceSpec{Host: s.host.name, Path: "/" + string(s.name), MinReplicas: int32(s.minimum), MaxReplicas: int32(s.maximum), Spread: s.w.cfg.Spread,
+			Retention: &v1.Retention{Deleted: &metav1.Duration{Duration: s.w.cfg.Retention}, Versions: &metav1.Duration{Duration: s.w.cfg.Retention}}},
 	}
 	cluster := s.w.cluster()
 	v1.Default(&src, &cluster)

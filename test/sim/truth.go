@@ -26,7 +26,6 @@ type place struct {
 }
 
 type grant struct {
-	id     uint64
 	call   *call
 	relies []*host
 	// away are hosts of these that have let go of theirs since.
@@ -66,7 +65,7 @@ func (t *truth) holds(s *source, h *host, path v1.RelPath, digest string) bool {
 }
 
 // granted checks S1 and S7 where grants are given.
-func (t *truth) granted(c *client, k *call, grants []coordinator.Grant) {
+func (t *truth) granted(c *remote, k *call, grants []coordinator.Grant) {
 	w, s := c.h.w, c.to
 	for _, g := range grants {
 		w.stats.grants++
@@ -83,7 +82,7 @@ func (t *truth) granted(c *client, k *call, grants []coordinator.Grant) {
 			continue
 		}
 		at := place{s, g.Path, c.h}
-		mine := &grant{id: g.ID, call: k, away: make(map[*host]bool)}
+		mine := &grant{call: k, away: make(map[*host]bool)}
 		for _, h := range w.hosts {
 			other := t.grants[place{s, g.Path, h}]
 			doomed := other != nil && other.call.open
@@ -120,17 +119,18 @@ func names(hosts []*host) (n []v1.HostName) {
 	return n
 }
 
-// dropped checks S1 where replicas are deleted: those that the grant relied on are not gone by other grants.
-func (t *truth) dropped(c *client, g coordinator.Grant) {
+// dropped checks S1 where replicas are deleted: under a grant of the answer that the client has in hand, and those that the grant
+// relied on are not gone by other grants.
+func (t *truth) dropped(c *remote, path v1.RelPath) {
 	s, w := c.to, c.h.w
-	at := place{s, g.Path, c.h}
+	at := place{s, path, c.h}
 	mine := t.grants[at]
-	if mine == nil || mine.id != g.ID {
-		w.fail("S1: %s deletes %s of %s under a grant that is not known", c.h.name, g.Path, s.name)
+	if mine == nil || mine.call != c.held {
+		w.fail("S1: %s deletes %s of %s under a grant that is not known", c.h.name, path, s.name)
 		return
 	}
 	if left := len(mine.relies) - len(mine.away); left < s.minimum {
-		w.fail("S1: %s deletes %s of %s, and only %d of %v still hold it", c.h.name, g.Path, s.name, left, names(mine.relies))
+		w.fail("S1: %s deletes %s of %s, and only %d of %v still hold it", c.h.name, path, s.name, left, names(mine.relies))
 	}
 	delete(t.grants, at)
 	for p, other := range t.grants {
@@ -138,7 +138,7 @@ func (t *truth) dropped(c *client, g coordinator.Grant) {
 			delete(t.grants, p)
 			continue
 		}
-		if p.source == s && p.path == g.Path {
+		if p.source == s && p.path == path {
 			for _, h := range other.relies {
 				if h == c.h {
 					other.away[c.h] = true
@@ -149,7 +149,7 @@ func (t *truth) dropped(c *client, g coordinator.Grant) {
 }
 
 // checkConfirmed checks S2 where a replica begins to count: its bytes are those of the source's file.
-func (t *truth) checkConfirmed(c *client, request *coordinator.Confirm, answer *coordinator.ConfirmAnswer) {
+func (t *truth) checkConfirmed(c *remote, request *coordinator.Confirm, answer *coordinator.ConfirmAnswer) {
 	w := c.h.w
 	for i, a := range answer.Answers {
 		if a.Outcome != coordinator.OutcomeYes {
@@ -167,13 +167,13 @@ func (t *truth) checkConfirmed(c *client, request *coordinator.Confirm, answer *
 }
 
 // checkRetired checks S4 where a replica is taken for deleted: the file is not there, or came into being lately.
-func (t *truth) checkRetired(c *client, path v1.RelPath) {
-	f, r := c.to.files[path], c.h.disk.get(c.to.name, path)
-	if f == nil || r == nil || r.was != f.content {
+func (t *truth) checkRetired(h *host, s *source, path v1.RelPath) {
+	f, r := s.files[path], h.disk.get(s.name, path)
+	if f == nil || r == nil || r.bad || r.was != f.content {
 		return
 	}
-	if age := c.h.w.clock.now - f.since; age > 2*c.h.w.cfg.Scan {
-		c.h.w.fail("S4: %s retires %s of %s, which is there, the same, since %v", c.h.name, path, c.to.name, age)
+	if age := h.w.clock.now - f.since; age > 2*h.w.cfg.Scan {
+		h.w.fail("S4: %s retires %s of %s, which is there, the same, since %v", h.name, path, s.name, age)
 	}
 }
 

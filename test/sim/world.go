@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"slices"
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -26,11 +27,10 @@ type config struct {
 	Tick        time.Duration
 	CallTimeout time.Duration
 	Retention   time.Duration
-	Check       int // every so many steps all files are looked at
-	Batch       int // files a claim
-	BatchBytes  int64
-	Trace       int    // lines kept for a violation
-	Spread      string // failure domain
+	Disk        time.Duration // the most that a step on disk takes
+	Check       int           // every so many steps all files are looked at
+	Trace       int           // lines kept for a violation
+	Spread      string        // failure domain
 }
 
 // world is a simulated cluster.
@@ -43,6 +43,7 @@ type world struct {
 	byName  map[v1.HostName]*host
 	sources []*source
 	net     network
+	failing float64 // chance that a step on a disk fails
 	truth   truth
 	stats   stats
 
@@ -80,7 +81,10 @@ func (w *world) cluster() v1.ClusterSpec {
 func (w *world) hostInfos() []coordinator.HostInfo {
 	infos := make([]coordinator.HostInfo, len(w.hosts))
 	for i, h := range w.hosts {
-		infos[i] = coordinator.HostInfo{Name: h.name, Labels: map[string]string{"site": h.site}, Draining: h.draining}
+		infos[i] = coordinator.HostInfo{Name: h.name, Draining: h.draining, NoLocations: h.disk.capacity == 0}
+		if w.cfg.Spread != "" {
+			infos[i].Labels = map[string]string{"site": h.site}
+		}
 	}
 	return infos
 }
@@ -128,6 +132,18 @@ func (w *world) spread(d time.Duration) time.Duration {
 // exponential is the time to the next of events that happen once in mean.
 func (w *world) exponential(mean time.Duration) time.Duration {
 	return time.Duration(-math.Log(1-w.rng.Float64()) * float64(mean))
+}
+
+// source finds a source by its name.
+func (w *world) source(name v1.SourceName) *source {
+	return w.sources[slices.IndexFunc(w.sources, func(s *source) bool { return s.name == name })]
+}
+
+// slow is the time that disks take, where they are slow.
+func (w *world) slow() {
+	if w.cfg.Disk > 0 {
+		w.clock.running.sleep(time.Duration(w.rng.Int64N(int64(w.cfg.Disk))))
+	}
 }
 
 // stop ends all processes.

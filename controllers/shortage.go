@@ -1,0 +1,95 @@
+package controllers
+
+import (
+	"cmp"
+	"slices"
+	"sync"
+
+	v1 "clusterbackup/api/v1"
+)
+
+// Shortage is the room that sources lack in this host's locations, and what other sources have taken on to clear there for them.
+// The copy loop and the drop loop share it. The zero value: nothing is lacking.
+type Shortage struct {
+	mu sync.Mutex
+	of map[v1.LocationName]map[Client]shortage
+}
+
+// shortage is one client's part in one location, in bytes.
+type shortage struct {
+	wanted   int64 // so much more room would let the location take files that have no other place
+	accepted int64 // so much of what it holds is being copied elsewhere
+}
+
+// change changes a client's part.
+func (s *Shortage) change(c Client, l v1.LocationName, change func(*shortage)) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.of == nil {
+		s.of = map[v1.LocationName]map[Client]shortage{}
+	}
+	if s.of[l] == nil {
+		s.of[l] = map[Client]shortage{}
+	}
+	part := s.of[l][c]
+	change(&part)
+	s.of[l][c] = part
+	if part == (shortage{}) {
+		delete(s.of[l], c)
+	}
+}
+
+// want notes how many bytes of room in a location would let it take files of a source that have no other place.
+func (s *Shortage) want(c Client, l v1.LocationName, bytes int64) {
+	s.change(c, l, func(part *shortage) { part.wanted = bytes })
+}
+
+// accept notes how many bytes of a source's replicas in a location are being copied elsewhere, so that they can be dropped.
+func (s *Shortage) accept(c Client, l v1.LocationName, bytes int64) {
+	s.change(c, l, func(part *shortage) { part.accepted = bytes })
+}
+
+// lacking is how many bytes of room in a location its sources lack, all together.
+func (s *Shortage) lacking(l v1.LocationName) (bytes int64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, part := range s.of[l] {
+		bytes += part.wanted
+	}
+	return bytes
+}
+
+// others is what the sources other than c's lack in a location, and what they have accepted.
+func (s *Shortage) others(c Client, l v1.LocationName) (wanted, accepted int64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for other, part := range s.of[l] {
+		if other != c {
+			wanted += part.wanted
+			accepted += part.accepted
+		}
+	}
+	return wanted, accepted
+}
+
+// waiting lists the clients whose source lacks room in a location, in an order that is always the same.
+func (s *Shortage) waiting(l v1.LocationName) (clients []Client) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for c, part := range s.of[l] {
+		if part.wanted > 0 {
+			clients = append(clients, c)
+		}
+	}
+	slices.SortFunc(clients, func(a, b Client) int { return cmp.Compare(a.String(), b.String()) })
+	return clients
+}
+
+// forget takes a client's part away, everywhere.
+func (s *Shortage) forget(c Client) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, parts := range s.of {
+		delete(parts, c)
+	}
+}
