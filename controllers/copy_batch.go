@@ -47,14 +47,15 @@ func (b *copyBatch) claim(ctx context.Context, extra bool) error {
 	claiming := b.claiming(b.location.Name)
 	claiming.Lock()
 	defer claiming.Unlock()
+	client, free := b.session.client, b.location.Space().Free
 	answer, err := b.session.peer.Claim(ctx, &coordinator.Claim{
-		Source: b.session.client.Source, Location: b.location.Name, Room: b.location.Space().Free,
+		Source: client.Source, Location: b.location.Name, Room: free, Kept: b.Shortage.keep(client, b.location.Name, free),
 		MaxFiles: batchFiles, MaxBytes: batchBytes, Extra: extra,
 	})
 	if err != nil {
 		return err
 	}
-	b.Shortage.want(b.session.client, b.location.Name, answer.Wanted)
+	b.Shortage.want(client, b.location.Name, answer.Wanted, answer.Largest)
 	b.lease, b.again = answer.Lease, answer.RetryAfter
 	b.reserve(answer.Files)
 	return nil

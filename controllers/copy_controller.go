@@ -148,7 +148,7 @@ func (r *CopyReconciler) copy(ctx context.Context, s *Session, answer *coordinat
 	total := int64(0)
 	for _, l := range locations {
 		if !may || l.NoNew || l.Draining {
-			r.Shortage.want(s.client, l.Name, 0)
+			r.Shortage.want(s.client, l.Name, 0, 0)
 			continue
 		}
 		copied, after, err := r.fill(ctx, s, l, extra)

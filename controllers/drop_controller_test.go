@@ -41,7 +41,7 @@ func TestWishAsksASourceForWhatNoOtherHasTakenOn(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			r := &DropReconciler{Shortage: &Shortage{}}
 			for client, part := range c.shortage {
-				r.Shortage.want(client, disk, part.wanted)
+				r.Shortage.want(client, disk, part.wanted, 0)
 				r.Shortage.accept(client, disk, part.accepted)
 			}
 			l := &OpenLocation{Location: spacious{space: c.space}, Name: disk, Draining: c.draining}
@@ -55,8 +55,8 @@ func TestWishAsksASourceForWhatNoOtherHasTakenOn(t *testing.T) {
 func TestShortageKnowsWhoWaitsForRoom(t *testing.T) {
 	var s Shortage
 	a, b := Client{"a", "h1"}, Client{"b", "h2"}
-	s.want(b, "disk", 5)
-	s.want(a, "disk", 3)
+	s.want(b, "disk", 5, 0)
+	s.want(a, "disk", 3, 0)
 	s.accept(a, "other", 7)
 	if got := s.waiting("disk"); len(got) != 2 || got[0] != a || got[1] != b {
 		t.Errorf("waiting %v", got)
@@ -64,12 +64,28 @@ func TestShortageKnowsWhoWaitsForRoom(t *testing.T) {
 	if got := s.waiting("other"); len(got) != 0 {
 		t.Errorf("waiting for another location: %v", got)
 	}
-	s.want(b, "disk", 0)
+	s.want(b, "disk", 0, 0)
 	s.forget(a)
 	if got := s.lacking("disk"); got != 0 {
 		t.Errorf("%d bytes still lacking", got)
 	}
 	if _, accepted := s.others(b, "other"); accepted != 0 {
 		t.Errorf("%d bytes still accepted", accepted)
+	}
+}
+
+func TestRoomIsKeptForTheLargestFileOfAnotherSource(t *testing.T) {
+	var s Shortage
+	a, b, c := Client{"a", "h1"}, Client{"b", "h2"}, Client{"c", "h3"}
+	s.want(a, "disk", 0, 900)
+	s.want(b, "disk", 0, 300)
+	s.want(c, "elsewhere", 0, 5000)
+	for _, x := range []struct {
+		client     Client
+		free, want int64
+	}{{a, 1000, 0}, {b, 1000, 900}, {c, 1000, 900}, {c, 800, 300}, {c, 100, 0}} {
+		if got := s.keep(x.client, "disk", x.free); got != x.want {
+			t.Errorf("%s is to leave %d of %d bytes, want %d", x.client, got, x.free, x.want)
+		}
 	}
 }

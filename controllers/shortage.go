@@ -8,8 +8,8 @@ import (
 	v1 "clusterbackup/api/v1"
 )
 
-// Shortage is the room that sources lack in this host's locations, and what other sources have taken on to clear there for them.
-// The copy loop and the drop loop share it. The zero value: nothing is lacking.
+// Shortage is the room that sources lack in this host's locations, or will: what other sources have taken on to clear there for them,
+// and what these are to leave. The copy loop and the drop loop share it. The zero value: nothing is lacking.
 type Shortage struct {
 	mu sync.Mutex
 	of map[v1.LocationName]map[Client]shortage
@@ -18,6 +18,7 @@ type Shortage struct {
 // shortage is one client's part in one location, in bytes.
 type shortage struct {
 	wanted   int64 // so much more room would let the location take files that have no other place
+	largest  int64 // so large is the largest file that the location could be given
 	accepted int64 // so much of what it holds is being copied elsewhere
 }
 
@@ -39,9 +40,25 @@ func (s *Shortage) change(c Client, l v1.LocationName, change func(*shortage)) {
 	}
 }
 
-// want notes how many bytes of room in a location would let it take files of a source that have no other place.
-func (s *Shortage) want(c Client, l v1.LocationName, bytes int64) {
-	s.change(c, l, func(part *shortage) { part.wanted = bytes })
+// want notes how many bytes of room in a location would let it take files of a source that have no other place, and how large the
+// largest file is that it could be given.
+func (s *Shortage) want(c Client, l v1.LocationName, bytes, largest int64) {
+	s.change(c, l, func(part *shortage) { part.wanted, part.largest = bytes, largest })
+}
+
+// keep is how many of the free bytes in a location a source is to leave: room for the largest file of those sources that have a larger
+// one than it has. Else smaller files, of whichever source comes first, would take the only places where it fits; and since the
+// source with the largest file leaves none, somebody always goes on.
+func (s *Shortage) keep(c Client, l v1.LocationName, free int64) (bytes int64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	mine := s.of[l][c].largest
+	for other, part := range s.of[l] {
+		if other != c && part.largest > mine && part.largest <= free {
+			bytes = max(bytes, part.largest)
+		}
+	}
+	return bytes
 }
 
 // accept notes how many bytes of a source's replicas in a location are being copied elsewhere, so that they can be dropped.

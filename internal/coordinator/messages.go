@@ -150,6 +150,8 @@ type Claim struct {
 	Room     int64 `cbor:"3,keyasint"`
 	MaxFiles int   `cbor:"4,keyasint"`
 	MaxBytes int64 `cbor:"5,keyasint"`
+	// Kept is how many bytes of Room are kept for other sources' large files: what is given leaves them.
+	Kept int64 `cbor:"7,keyasint,omitempty"`
 	// Extra also asks for files that have enough replicas, up to maxReplicas. To be set only when no source that the host
 	// copies from has underserved files for it.
 	Extra bool `cbor:"6,keyasint,omitempty"`

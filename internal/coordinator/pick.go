@@ -18,7 +18,7 @@ const (
 
 // Claim gives a location files to copy.
 func (c *Coordinator) Claim(ctx context.Context, from v1.HostName, req *Claim) (*ClaimAnswer, error) {
-	if req.Room < 0 || req.MaxFiles < 0 || req.MaxBytes < 0 {
+	if req.Room < 0 || req.Kept < 0 || req.MaxFiles < 0 || req.MaxBytes < 0 {
 		return nil, fmt.Errorf("claim of %d bytes: %w", req.Room, ErrBadRequest)
 	}
 	c.mu.Lock()
@@ -94,7 +94,7 @@ type picker struct {
 }
 
 func (c *Coordinator) newPicker(h *host, l *location, req *Claim) *picker {
-	k := &picker{c: c, h: h, l: l, req: req, now: c.clock(), p: c.planned(), room: min(l.room, l.largest()), bytes: req.MaxBytes}
+	k := &picker{c: c, h: h, l: l, req: req, now: c.clock(), p: c.planned(), room: min(l.room-req.Kept, l.largest()), bytes: req.MaxBytes}
 	k.at = k.p.view.index[h.name]
 	k.here = catalog.Holder{Host: h.name, Location: req.Location}
 	k.id, k.known = c.cat.HolderID(k.here)

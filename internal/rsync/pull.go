@@ -37,15 +37,15 @@ type Pull struct {
 	// CopyDest are folders, absolute, at most 20, where older versions may lie under the same paths: what they have in common
 	// with the new version does not travel.
 	CopyDest       []string
-	BandwidthLimit int64         // bytes per second; 0: none
+	BandwidthLimit int64 // bytes per second; 0: none
 	// Meter, when given, is told of bytes as they come over the wire, some at a time, and returns when more may come. An error ends
 	// the transfer with ErrBroken.
-	Meter func(ctx context.Context, bytes int) error
-	MaxSize        int64         // files that are larger by now are left out, in bytes; 0: none
-	MaxBytes       int64         // about how many bytes may come in all, see ErrTooLarge; 0: any number
-	Timeout        time.Duration // ends a transfer in which nothing moves; 0: 5 minutes
-	Owner          bool          // keep numeric owner and group, where this process may
-	Xattrs         bool          // keep extended attributes, where this process and the file systems may
+	Meter    func(ctx context.Context, bytes int) error
+	MaxSize  int64         // files that are larger by now are left out, in bytes; 0: none
+	MaxBytes int64         // about how many bytes may come in all, see ErrTooLarge; 0: any number
+	Timeout  time.Duration // ends a transfer in which nothing moves; 0: 5 minutes
+	Owner    bool          // keep numeric owner and group, where this process may
+	Xattrs   bool          // keep extended attributes, where this process and the file systems may
 }
 
 // maxPath is how long a path rsync handles whole: it cuts longer ones short.
