@@ -22,7 +22,7 @@ const (
 	// BatchesAtOnce: one being claimed or hashed while others move bytes.
 	BatchesAtOnce = 2
 	// round bounds a reconcile: after it, the client says hello again and sees what else has come up.
-	round = 30 * time.Second
+	round = 10 * time.Second
 )
 
 // CopyReconciler keeps this host's replicas of one source as the source's coordinator wants them, but for drops.

@@ -22,10 +22,11 @@ type claim struct {
 	class    uint32
 }
 
-// claims finds claims by file, and counts the claimed files of each class.
+// claims finds claims by file, and counts the claimed files of each class and the claims of each host.
 type claims struct {
 	byKey   map[catalog.Key][]*claim
 	byClass map[uint32]sum
+	byHost  map[v1.HostName]int
 	total   int64
 }
 
@@ -33,12 +34,13 @@ type sum struct{ files, bytes int64 }
 
 func (cs *claims) add(n *claim) {
 	if cs.byKey == nil {
-		cs.byKey, cs.byClass = make(map[catalog.Key][]*claim), make(map[uint32]sum)
+		cs.byKey, cs.byClass, cs.byHost = make(map[catalog.Key][]*claim), make(map[uint32]sum), make(map[v1.HostName]int)
 	}
 	if len(cs.byKey[n.key]) == 0 {
 		cs.count(n, 1)
 	}
 	cs.byKey[n.key] = append(cs.byKey[n.key], n)
+	cs.byHost[n.host]++
 	cs.total++
 }
 
@@ -71,6 +73,9 @@ func (cs *claims) remove(key catalog.Key, host v1.HostName) bool {
 			continue
 		}
 		cs.total--
+		if cs.byHost[host]--; cs.byHost[host] == 0 {
+			delete(cs.byHost, host)
+		}
 		if len(list) == 1 {
 			delete(cs.byKey, key)
 			cs.count(n, -1)

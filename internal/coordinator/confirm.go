@@ -293,6 +293,12 @@ func (c *Coordinator) finish(from v1.HostName, req *Confirm, checks []checking) 
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	at := catalog.Holder{Host: from, Location: req.Location}
+	claimed := int64(0)
+	defer func() {
+		if claimed > 0 {
+			c.admission.confirmed(claimed, c.clock())
+		}
+	}()
 	for i := range checks {
 		x := &checks[i]
 		if x.key == "" {
@@ -300,6 +306,7 @@ func (c *Coordinator) finish(from v1.HostName, req *Confirm, checks []checking) 
 		}
 		if n := c.claims.of(x.key, from); n != nil && n.location == req.Location && x.outcome != OutcomeUnclear {
 			c.claims.remove(x.key, from)
+			claimed += x.rec.Size
 			c.stale = c.stale || x.outcome != OutcomeYes
 		}
 		switch x.outcome {

@@ -83,19 +83,20 @@ type Coordinator struct {
 	digests *digester
 	drawn   uint64 // lives
 
-	mu       sync.Mutex
-	source   v1.Source
-	cluster  v1.ClusterSpec
-	hosts    map[v1.HostName]*host
-	claims   claims
-	reliefs  reliefs
-	refusals refusals
-	problems problems
-	plan     *plan
-	stale    bool   // the plan is of another state of things
-	watched  uint64 // the catalog's ClassesVersion, as far as we were told what moved
-	lost     map[v1.HostName]bool
-	open     int
+	mu        sync.Mutex
+	source    v1.Source
+	cluster   v1.ClusterSpec
+	hosts     map[v1.HostName]*host
+	claims    claims
+	admission admission
+	reliefs   reliefs
+	refusals  refusals
+	problems  problems
+	plan      *plan
+	stale     bool   // the plan is of another state of things
+	watched   uint64 // the catalog's ClassesVersion, as far as we were told what moved
+	lost      map[v1.HostName]bool
+	open      int
 	// started is when we began to listen: at the start, or when this host woke up. Nobody was silent before.
 	started, ticked time.Time
 	purged          time.Time

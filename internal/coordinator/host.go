@@ -49,6 +49,8 @@ type location struct {
 	// asked is the plan by which it got nothing, pause for how long it was told to wait then.
 	asked *plan
 	pause time.Duration
+	// turnedAway is for how long it was told to wait last, because enough hosts copied.
+	turnedAway time.Duration
 }
 
 // renewLife makes every message that a host has sent so far, seen or not, count nothing: they are of another life. The host

@@ -38,6 +38,11 @@ func (c *Coordinator) Claim(ctx context.Context, from v1.HostName, req *Claim) (
 		return &ClaimAnswer{RetryAfter: soon}, nil
 	}
 	k := c.newPicker(h, l, req)
+	if !c.admits(from) {
+		l.turnedAway = min(max(2*l.turnedAway, soon), c.pollInterval())
+		return &ClaimAnswer{RetryAfter: l.turnedAway, Largest: k.p.Largest(k.at)}, nil
+	}
+	l.turnedAway = 0
 	if err := c.cat.View(k.pick); err != nil {
 		return nil, fmt.Errorf("claim: %w", err)
 	}

@@ -3,6 +3,7 @@ package coordinator
 import (
 	"cmp"
 	"encoding/binary"
+	"maps"
 	"slices"
 	"time"
 
@@ -65,7 +66,8 @@ func (c *Coordinator) makePlan() *plan {
 		free := c.claims.byClass[class.ID]
 		b.add(taken[class.ID], v.min, class.ID, class.Files-free.files, class.Bytes-free.bytes)
 	}
-	for key, list := range c.claims.byKey {
+	for _, key := range slices.Sorted(maps.Keys(c.claims.byKey)) { // in an order that is always the same: groups are told apart by it
+		list := c.claims.byKey[key]
 		hosts := slices.Clone(taken[list[0].class])
 		if class, ok := c.cat.Class(list[0].class); ok && len(c.refusals.until) > 0 {
 			hosts = c.takenOf(v, key, &class)
