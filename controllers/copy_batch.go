@@ -119,16 +119,13 @@ func (b *copyBatch) run(ctx context.Context) (int, error) {
 		return 0, err
 	}
 	defer partial.Close()
-	if err := b.fetch(ctx, partial); err != nil {
-		reason := reasonInterrupted
-		switch {
-		case errors.Is(err, rsync.ErrFailed):
-			reason = coordinator.ReasonFailed
-		case errors.Is(err, location.ErrFull):
-			reason = coordinator.ReasonNoRoom
-		}
-		b.giveAll(reason, err)
-		return 0, err
+	broken := b.fetch(ctx, partial)
+	if broken == nil {
+		broken = ctx.Err()
+	}
+	if ctx.Err() != nil || errors.Is(broken, location.ErrFull) {
+		b.giveAll(reasonFor(broken), broken)
+		return 0, broken
 	}
 	fetched := b.Env.now()
 	published, err := partial.Publish(ctx, b.incoming())
@@ -137,10 +134,21 @@ func (b *copyBatch) run(ctx context.Context) (int, error) {
 		return 0, err
 	}
 	settled := b.Env.now()
-	n, err := b.confirm(ctx, published)
+	n, err := b.confirm(ctx, published, broken)
 	b.Log.V(1).Info("Copied batch", "source", source, "location", b.location.Name, "files", len(b.files), "fetch", fetched.Sub(began).String(),
 		"publish", settled.Sub(fetched).String(), "confirm", b.Env.since(settled).String())
-	return n, err
+	return n, errors.Join(broken, err)
+}
+
+// reasonFor tells the coordinator why files did not come, from what the transfer ended with.
+func reasonFor(broken error) string {
+	switch {
+	case errors.Is(broken, rsync.ErrFailed):
+		return coordinator.ReasonFailed
+	case errors.Is(broken, location.ErrFull):
+		return coordinator.ReasonNoRoom
+	}
+	return reasonInterrupted
 }
 
 func (b *copyBatch) giveAll(reason string, err error) {
@@ -163,10 +171,12 @@ func (b *copyBatch) fetch(ctx context.Context, partial Batch) error {
 	if held {
 		f.CopyDest = []string{b.location.SourceDir(b.session.client.Source)}
 	}
+	f.Received = func(bytes int) {
+		b.Counters.Add(b.session.client.Source, b.location.Name, Count{ReceivedBytes: int64(bytes)})
+	}
 	guarded, stop := partial.Guard(ctx)
-	received, err := b.Fetch(guarded, b.session.client, f)
+	err := b.Fetch(guarded, b.session.client, f)
 	stop()
-	b.Counters.Add(b.session.client.Source, b.location.Name, Count{ReceivedBytes: received})
 	if err != nil && !errors.Is(err, rsync.ErrTooLarge) { // else what is whole is taken, and the others are looked at again
 		return fmt.Errorf("copy %d files: %w", len(b.files), err)
 	}
@@ -181,12 +191,17 @@ func (b *copyBatch) incoming() []location.Incoming {
 	return incoming
 }
 
-// confirm has the published files confirmed; those that did not arrive as they were claimed are released.
-func (b *copyBatch) confirm(ctx context.Context, published []location.Published) (int, error) {
+// confirm has the published files confirmed; those that did not arrive as they were claimed are released. Of a transfer that broke
+// off (broken is why), what came whole before is as good as any.
+func (b *copyBatch) confirm(ctx context.Context, published []location.Published, broken error) (int, error) {
 	var records []coordinator.Record
 	var bytes int64
 	for i, p := range published {
-		if p.Err != nil {
+		switch {
+		case p.Err != nil && broken != nil:
+			b.give(b.files[i], reasonFor(broken), broken.Error())
+			continue
+		case p.Err != nil:
 			b.give(b.files[i], reasonOf(p.Err), p.Err.Error())
 			continue
 		}

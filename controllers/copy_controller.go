@@ -31,8 +31,8 @@ type CopyReconciler struct {
 	Locations Locations
 	// Wanted tells whether this host still is a client of that coordinator.
 	Wanted func(Client) bool
-	// Fetch brings files of a source here. It returns how many bytes it took; rsync.ErrFailed means that files are at fault.
-	Fetch func(context.Context, Client, Fetch) (received int64, err error)
+	// Fetch brings files of a source here; rsync.ErrFailed means that files are at fault.
+	Fetch func(context.Context, Client, Fetch) error
 	// Allowed tells whether copies may run now (a host's windows).
 	Allowed func() bool
 	// Retention returns how long retired files of a source are kept; PollInterval how often idle clients ask.
@@ -65,6 +65,8 @@ type Fetch struct {
 	MaxSize int64
 	// MaxBytes is how much may come in all; rsync.ErrTooLarge says that there was more.
 	MaxBytes int64
+	// Received is told of bytes as they come over the wire.
+	Received func(bytes int)
 }
 
 type manifestKey struct {
@@ -118,10 +120,14 @@ func (r *CopyReconciler) Reconcile(ctx context.Context, c Client) (reconcile.Res
 func helloOf(source v1.SourceName, locations []*OpenLocation) (*coordinator.Hello, error) {
 	hello := &coordinator.Hello{}
 	for _, l := range locations {
+		listing, err := l.ManifestVersion(source)
+		if err != nil {
+			return nil, err
+		}
 		space := l.Space()
 		hello.Locations = append(hello.Locations, coordinator.LocationInfo{
 			Name: l.Name, UID: l.UID(), Capacity: space.Capacity, Used: space.Used, Free: space.Free,
-			NoNew: l.NoNew, Draining: l.Draining,
+			NoNew: l.NoNew, Draining: l.Draining, Listing: listing,
 		})
 		highest, err := l.Highest(source)
 		if err != nil {

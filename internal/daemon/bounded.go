@@ -40,4 +40,6 @@ func bounded(limits func() v1.Limits, pick func(v1.Limits) *resource.Quantity) f
 
 func uploadLimit(l v1.Limits) *resource.Quantity { return l.Upload }
 
+func downloadLimit(l v1.Limits) *resource.Quantity { return l.Download }
+
 func readLimit(l v1.Limits) *resource.Quantity { return l.Read }

@@ -40,6 +40,9 @@ type loops struct {
 
 	mu    sync.Mutex
 	known keys
+
+	// download waits until that many bytes may come, by this host's limit for all that it copies.
+	download func(context.Context, int) error
 }
 
 // keys are what the controllers work on now.
@@ -55,6 +58,7 @@ const copiesAtOnce = 4
 func newLoops(h *host, session uint64, metrics *reconcile.Metrics) *loops {
 	self := h.identity.Host()
 	l := &loops{host: h, sources: &controllers.SourceSet{}, locations: &controllers.LocationSet{}, counters: &controllers.Counters{}}
+	l.download = bounded(l.limits, downloadLimit)
 	l.manifests = &manifests{dir: filepath.Join(h.options.State, "manifests"), cluster: h.identity.ClusterUID()}
 	l.sessions = &controllers.Sessions{ID: session, Dial: func(c controllers.Client) controllers.Coordinator { return remote{h.peers, c.Coordinator} }}
 	retention := func(name v1.SourceName) v1.Retention { return controllers.RetentionIn(h.desired, name) }
@@ -234,7 +238,7 @@ func (l *loops) limits() v1.Limits {
 }
 
 // fetch has rsync bring files of a source: through this program as its remote shell.
-func (l *loops) fetch(ctx context.Context, c controllers.Client, f controllers.Fetch) (received int64, err error) {
+func (l *loops) fetch(ctx context.Context, c controllers.Client, f controllers.Fetch) error {
 	program, err := os.Executable()
 	if err != nil {
 		program = "cbd"
@@ -243,11 +247,12 @@ func (l *loops) fetch(ctx context.Context, c controllers.Client, f controllers.F
 		Files: f.Files, Dest: f.Dest, CopyDest: f.CopyDest, MaxSize: f.MaxSize, MaxBytes: f.MaxBytes,
 		Shell: []string{program, "--state", l.host.options.State, "rsh", "--host", string(c.Coordinator), "--address", l.host.addressOf(c.Coordinator),
 			"--kind", rsync.KindSource, "--name", string(c.Source)}}
-	if limit := l.limits().Download; limit != nil {
-		p.BandwidthLimit = max(1, limit.Value()/controllers.BatchesAtOnce)
+	p.Meter = func(ctx context.Context, bytes int) error {
+		f.Received(bytes)
+		return l.download(ctx, bytes)
 	}
-	stats, err := p.Run(ctx)
-	return stats.BytesReceived, err
+	_, err = p.Run(ctx)
+	return err
 }
 
 // copiesAllowed tells whether the time of day is within the host's windows.

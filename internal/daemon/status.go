@@ -95,6 +95,9 @@ func protected(want *v1.Source, state controllers.SourceState, counts *coordinat
 	case counts.Underserved > 0:
 		return condition(v1.ConditionProtected, false, "Underserved", fmt.Sprintf("%d of %d files have fewer than %d replicas", counts.Underserved, counts.Files, want.Spec.MinReplicas))
 	}
+	if counts.Files > 0 && counts.Listings < int(want.Spec.MinReplicas) {
+		return condition(v1.ConditionProtected, false, "ListingMissing", fmt.Sprintf("every file has %d replicas or more, but the listing of folders, links and attributes lies at %d hosts only", want.Spec.MinReplicas, counts.Listings))
+	}
 	return condition(v1.ConditionProtected, true, "EnoughReplicas", fmt.Sprintf("%d files have %d replicas or more", counts.Files, want.Spec.MinReplicas))
 }
 

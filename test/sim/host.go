@@ -179,8 +179,9 @@ func (h *host) together(ctx context.Context, n int, do func(context.Context) err
 
 // fetch brings files of a source over, as rsync does: each with the time that it had when it was listed, at the start, and with
 // the bytes that it has when it is read, at the end.
-func (h *host) fetch(_ context.Context, c controllers.Client, f controllers.Fetch) (received int64, err error) {
+func (h *host) fetch(_ context.Context, c controllers.Client, f controllers.Fetch) error {
 	s := h.w.source(c.Source)
+	received := int64(0)
 	listed := make(map[v1.RelPath]int64) // their times
 	for _, path := range f.Files {
 		if now := s.files[path]; now != nil && !s.away && now.entry.Size <= f.MaxSize {
@@ -189,14 +190,14 @@ func (h *host) fetch(_ context.Context, c controllers.Client, f controllers.Fetc
 		}
 	}
 	if err := h.w.net.transfer(s, h, received); err != nil {
-		return 0, err
+		return err
 	}
 	for path, modTime := range listed {
 		if now := s.files[path]; now != nil && !s.away {
 			h.disk.partial[f.Dest][path] = arrival{content: now.content, size: now.entry.Size, modTime: modTime}
 		}
 	}
-	return received, nil
+	return nil
 }
 
 // keep lets go of versions when their time is over, by the host's own clock.

@@ -170,6 +170,9 @@ func (d *disk) Held(s v1.SourceName) (location.Held, error) {
 // Highest implements controllers.Index.
 func (d *disk) Highest(s v1.SourceName) (v1.Generation, error) { return d.highest[s], nil }
 
+// ManifestVersion implements controllers.Index: listings are not simulated.
+func (d *disk) ManifestVersion(v1.SourceName) (string, error) { return "", nil }
+
 // Get implements controllers.Index.
 func (d *disk) Get(s v1.SourceName, path v1.RelPath) (location.Record, bool, error) {
 	if r := d.get(s, path); r != nil {

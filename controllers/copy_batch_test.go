@@ -1,0 +1,115 @@
+package controllers
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	v1 "clusterbackup/api/v1"
+	"clusterbackup/internal/coordinator"
+	"clusterbackup/internal/location"
+	"clusterbackup/internal/rsync"
+)
+
+// roomy is a location that takes whatever came; published are the files that are to have come whole.
+type roomy struct {
+	Location
+	published map[v1.RelPath]bool
+}
+
+func (r roomy) UID() string                                 { return "uid" }
+func (r roomy) Space() location.Space                       { return location.Space{Capacity: 1000, Free: 1000} }
+func (r roomy) Reserve(int64, int) (Reservation, error)     { return room{in: r}, nil }
+func (r roomy) SourceDir(v1.SourceName) string              { return "/photos" }
+func (r roomy) Confirmed(v1.SourceName, []v1.RelPath) error { return nil }
+func (r roomy) SetGeneration(v1.SourceName, []location.Record) error {
+	return nil
+}
+
+func (r roomy) Get(_ v1.SourceName, path v1.RelPath) (location.Record, bool, error) {
+	return location.Record{Path: path, Digest: v1.Digest{1}}, r.published[path], nil
+}
+
+type room struct {
+	Batch
+	in roomy
+}
+
+func (r room) Release() {}
+func (r room) Begin(context.Context, v1.SourceName, location.BatchOptions) (Batch, error) {
+	return r, nil
+}
+func (r room) Dir() string                                         { return "/partial" }
+func (r room) Guard(ctx context.Context) (context.Context, func()) { return ctx, func() {} }
+func (r room) Close() error                                        { return nil }
+func (r room) Publish(_ context.Context, files []location.Incoming) ([]location.Published, error) {
+	published := make([]location.Published, len(files))
+	for i, f := range files {
+		published[i].Record, _, _ = r.in.Get("photos", f.Path)
+		if !r.in.published[f.Path] {
+			published[i].Err = location.ErrVanished
+		}
+	}
+	return published, nil
+}
+
+// source is a coordinator that gives two files and says yes to all that is confirmed.
+type source struct {
+	Coordinator
+	confirmed []v1.RelPath
+	released  map[v1.RelPath]string
+}
+
+func (s *source) Claim(context.Context, *coordinator.Claim) (*coordinator.ClaimAnswer, error) {
+	return &coordinator.ClaimAnswer{Files: []coordinator.Claimed{{Path: "came"}, {Path: "did-not"}}, Lease: time.Minute}, nil
+}
+
+func (s *source) Confirm(_ context.Context, q *coordinator.Confirm) (*coordinator.ConfirmAnswer, error) {
+	a := &coordinator.ConfirmAnswer{}
+	for _, f := range q.Files {
+		s.confirmed = append(s.confirmed, f.Path)
+		a.Answers = append(a.Answers, coordinator.Confirmation{Outcome: coordinator.OutcomeYes})
+	}
+	return a, nil
+}
+
+func (s *source) Release(_ context.Context, q *coordinator.Release) (*coordinator.ReleaseAnswer, error) {
+	for _, f := range q.Files {
+		s.released[f.Path] = f.Reason
+	}
+	return &coordinator.ReleaseAnswer{}, nil
+}
+
+func TestWhatCameBeforeATransferBrokeOffIsTaken(t *testing.T) {
+	for name, c := range map[string]struct {
+		ended  error
+		reason string
+	}{
+		"the connection broke": {rsync.ErrBroken, reasonInterrupted},
+		"a file is at fault":   {rsync.ErrFailed, coordinator.ReasonFailed},
+		"it came to its end":   {nil, coordinator.ReasonVanished},
+	} {
+		t.Run(name, func(t *testing.T) {
+			peer := &source{released: map[v1.RelPath]string{}}
+			r := &CopyReconciler{
+				Fetch:     func(context.Context, Client, Fetch) error { return c.ended },
+				Retention: func(v1.SourceName) v1.Retention { return RetentionOf(nil) },
+				Shortage:  &Shortage{}, Counters: &Counters{},
+			}
+			l := &OpenLocation{Location: roomy{published: map[v1.RelPath]bool{"came": true}}, Name: "disk"}
+			n, _, err := r.batch(t.Context(), &Session{client: Client{"photos", "mini"}, peer: peer, mu: r.Env.lock()}, l, false)
+			if n != 1 || !errors.Is(err, c.ended) {
+				t.Errorf("%d files, %v", n, err)
+			}
+			if diff := cmp.Diff([]v1.RelPath{"came"}, peer.confirmed); diff != "" {
+				t.Errorf("confirmed (-want +got):\n%s", diff)
+			}
+			if diff := cmp.Diff(map[v1.RelPath]string{"did-not": c.reason}, peer.released); diff != "" {
+				t.Errorf("released (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
