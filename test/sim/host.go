@@ -84,7 +84,7 @@ func (h *host) startLoops() {
 	h.copies, h.drops, h.verifies = newQueue(h, copier, copiesAtOnce), newQueue(h, dropper, dropsAtOnce), newQueue(h, h.verifier, 1)
 	h.verifies.seldom = h.w.cfg.Poll
 	copier.Drops, dropper.Copies = h.drops, h.copies
-	for _, i := range h.w.rng.Perm(len(h.w.sources)) { // as the daemon does, in no order
+	for _, i := range h.w.rng.Perm(len(h.w.sources)) { // each host begins with another
 		if s := h.w.sources[i]; s.host != h {
 			h.copies.Enqueue(controllers.Client{Source: s.name, Coordinator: s.host.name})
 		}

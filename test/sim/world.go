@@ -139,11 +139,16 @@ func (w *world) source(name v1.SourceName) *source {
 	return w.sources[slices.IndexFunc(w.sources, func(s *source) bool { return s.name == name })]
 }
 
-// slow is the time that disks take, where they are slow.
+// slow is the time that disks take, where they are slow: now and then so long that grants run out.
 func (w *world) slow() {
-	if w.cfg.Disk > 0 {
-		w.clock.running.sleep(time.Duration(w.rng.Int64N(int64(w.cfg.Disk))))
+	if w.cfg.Disk == 0 {
+		return
 	}
+	d := time.Duration(w.rng.Int64N(int64(w.cfg.Disk)))
+	if w.rng.IntN(50) == 0 {
+		d *= 100
+	}
+	w.clock.running.sleep(d)
 }
 
 // stop ends all processes.
