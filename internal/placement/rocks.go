@@ -126,8 +126,8 @@ func (p *Plan) attract(r, host int) (id int) {
 	return -1
 }
 
-// Wanted is how much more room a host would need to take its part of the files that have no place: the smallest of the
-// rocks for which few hosts lack less, or its part of the sand. 0: none.
+// Wanted is how much more room a host would need to take its part of the files that have no place: of the rocks those for which few
+// hosts lack less, shared among these, but at least the smallest; or its part of the sand. 0: none.
 func (p *Plan) Wanted(host int) int64 {
 	if !p.hosts[host].Open || p.short <= 0 {
 		return 0
@@ -135,34 +135,43 @@ func (p *Plan) Wanted(host int) int64 {
 	if sand := p.sandWanted(host); sand > 0 {
 		return max(sand-p.idle(host), 1)
 	}
-	var wanted int64
+	var part, smallest int64
 	for r := range p.rocks {
 		size := p.rocks[r].Size
 		if most := p.hosts[host].Capacity; !p.pack.homeless(r) || barred(p.of, p.rocks[r].Holders, host) || most > 0 && size > most {
 			continue
 		}
-		if p.closer(r, host) >= wantedAt {
+		closer, takers := p.closer(r, host)
+		if closer >= wantedAt {
 			continue
 		}
-		if more := size - p.idle(host); more > 0 && (wanted == 0 || more < wanted) {
-			wanted = more
+		part += size / int64(min(takers, wantedAt))
+		if more := size - p.idle(host); more > 0 && (smallest == 0 || more < smallest) {
+			smallest = more
 		}
 	}
-	return wanted
+	if smallest == 0 {
+		return 0
+	}
+	return max(smallest, part-p.idle(host))
 }
 
 // wantedAt is at how many hosts at once room is wanted for one rock.
 const wantedAt = 3
 
-// closer counts the hosts that lack less room for a rock.
-func (p *Plan) closer(r, host int) (n int) {
+// closer counts the hosts that lack less room for a rock, of the takers: those that may have it.
+func (p *Plan) closer(r, host int) (closer, takers int) {
 	for h := range p.hosts {
+		if !p.hosts[h].Open || barred(p.of, p.rocks[r].Holders, h) {
+			continue
+		}
+		takers++
 		mine, other := p.idle(host), p.idle(h)
-		if h != host && p.hosts[h].Open && (other > mine || other == mine && h < host) && !barred(p.of, p.rocks[r].Holders, h) {
-			n++
+		if h != host && (other > mine || other == mine && h < host) {
+			closer++
 		}
 	}
-	return n
+	return closer, takers
 }
 
 // sandWanted is a host's part of the sand that has no place, shared evenly among those that may take it; at least one file.
