@@ -6,7 +6,8 @@ const (
 	ConditionAvailable = "Available"
 	// ConditionScanned (Source): the latest scan read the whole tree; what it could not read is in status.problems.
 	ConditionScanned = "Scanned"
-	// ConditionProtected (Source): every file has at least minReplicas confirmed current replicas.
+	// ConditionProtected (Source): every file has at least minReplicas confirmed current replicas, and as many hosts have the listing
+	// of the source.
 	ConditionProtected = "Protected"
 	// ConditionVerified (Source): every replica was read again within its verify interval, and none is corrupt.
 	ConditionVerified = "Verified"
