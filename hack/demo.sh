@@ -87,6 +87,7 @@ start() {
 
   say "rpi1 dies, for good"
   stop_host rpi1
+  ctl mini wait host/rpi1 --for=condition=Ready=False --timeout 60s
   ctl mini get hosts
 
   say "Every file is still there: restoring from the hosts that are up, and comparing"
