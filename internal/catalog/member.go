@@ -82,12 +82,11 @@ func (tx *Tx) SmallestAbove(class uint32, size int64) (m Member, ok bool) {
 		}
 	}
 	cur := tx.members.Cursor()
-	k, v := cur.Seek(memberKey(class, size, ""))
-	if k == nil {
-		k, v = cur.Last()
-	} else {
-		k, v = cur.Prev()
+	before := cur.Prev
+	if k, _ := cur.Seek(memberKey(class, size, "")); k == nil {
+		before = cur.Last
 	}
+	k, v := before()
 	if !isMember(k, class) {
 		return Member{}, false
 	}

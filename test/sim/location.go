@@ -195,8 +195,8 @@ func (d *disk) Records(s v1.SourceName, _ string) iter.Seq2[location.Record, err
 // Folders implements controllers.Index.
 func (d *disk) Folders(s v1.SourceName, _ string) iter.Seq2[location.Folder, error] {
 	folders := make(map[string][]location.Record)
-	for record := range d.Records(s, "") {
-		folders[record.Path.Dir()] = append(folders[record.Path.Dir()], record)
+	for _, path := range slices.Sorted(maps.Keys(d.replicas[s])) {
+		folders[path.Dir()] = append(folders[path.Dir()], d.get(s, path).record(path))
 	}
 	return func(yield func(location.Folder, error) bool) {
 		for _, path := range slices.Sorted(maps.Keys(folders)) {
