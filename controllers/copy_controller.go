@@ -19,8 +19,8 @@ import (
 const (
 	batchFiles = 2000
 	batchBytes = 256 << 20
-	// BatchesAtOnce: one being claimed or hashed while others move bytes.
-	BatchesAtOnce = 2
+	// batchesAtOnce: one being claimed or hashed while others move bytes.
+	batchesAtOnce = 2
 	// round bounds a reconcile: after it, the client says hello again and sees what else has come up.
 	round = 10 * time.Second
 )
@@ -35,7 +35,7 @@ type CopyReconciler struct {
 	Fetch func(context.Context, Client, Fetch) error
 	// Allowed tells whether copies may run now (a host's windows).
 	Allowed func() bool
-	// Retention returns how long retired files of a source are kept; PollInterval how often idle clients ask.
+	// Retention returns how long retired files and earlier versions of a source are kept.
 	Retention func(v1.SourceName) v1.Retention
 	// Manifest fetches a source's manifest of this version into a location.
 	Manifest func(context.Context, Client, *OpenLocation, string) error
@@ -170,7 +170,7 @@ func (r *CopyReconciler) copy(ctx context.Context, s *Session, answer *coordinat
 func (r *CopyReconciler) fill(ctx context.Context, s *Session, l *OpenLocation, extra bool) (int64, time.Duration, error) {
 	var copied, again atomic.Int64
 	began := r.Env.now()
-	err := r.Env.together(ctx, BatchesAtOnce, func(ctx context.Context) error {
+	err := r.Env.together(ctx, batchesAtOnce, func(ctx context.Context) error {
 		for r.Env.since(began) < round {
 			n, after, err := r.batch(ctx, s, l, extra)
 			copied.Add(int64(n))
