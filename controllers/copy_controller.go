@@ -52,6 +52,7 @@ type CopyReconciler struct {
 	claimable map[Client]bool
 	manifests map[manifestKey]string
 	pending   map[Client][]unconfirmed
+	silent    map[Client]int // how often a coordinator did not answer, in a row
 	claims    map[v1.LocationName]sync.Locker
 }
 
@@ -92,8 +93,9 @@ func (r *CopyReconciler) Reconcile(ctx context.Context, c Client) (reconcile.Res
 	answer, err := s.hello(ctx, hello)
 	if err != nil {
 		r.Shortage.forget(c) // nothing can come from there
-		return reconcile.Result{}, err
+		return reconcile.Result{RequeueAfter: r.Env.jitter(r.unanswered(c, err))}, nil
 	}
+	r.answered(c)
 	r.setClaimable(c, answer.Claimable)
 	if err := r.inventory(ctx, s, answer, locations); err != nil {
 		return reconcile.Result{}, err
@@ -111,8 +113,12 @@ func (r *CopyReconciler) Reconcile(ctx context.Context, c Client) (reconcile.Res
 	if copied > 0 {
 		return reconcile.Result{RequeueAfter: time.Millisecond}, nil
 	}
-	if err := r.manifest(ctx, c, answer, locations); err != nil {
+	fetched, err := r.manifest(ctx, c, answer, locations)
+	if err != nil {
 		r.Log.Info("Manifest not fetched", "source", c.Source, "peer", c.Coordinator, "reason", err.Error())
+	}
+	if fetched { // the next Hello tells of it
+		return reconcile.Result{RequeueAfter: time.Millisecond}, nil
 	}
 	return reconcile.Result{RequeueAfter: r.Env.jitter(min(again, s.pollAfter(answer)))}, nil
 }
@@ -187,10 +193,37 @@ func (r *CopyReconciler) fill(ctx context.Context, s *Session, l *OpenLocation, 
 	return copied.Load(), time.Duration(again.Load()), err
 }
 
+// unanswered notes that a coordinator does not answer, and returns when to ask again: ever later, but soon enough to notice when its
+// host is back.
+func (r *CopyReconciler) unanswered(c Client, err error) time.Duration {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.silent == nil {
+		r.silent = map[Client]int{}
+	}
+	if r.silent[c]++; r.silent[c] == 2 { // a source that was made just now may not be open yet
+		r.Log.Info("Coordinator does not answer", "source", c.Source, "peer", c.Coordinator, "reason", err.Error())
+	}
+	return min(500*time.Millisecond<<min(r.silent[c], 8), maxSilence)
+}
+
+// maxSilence is how long a coordinator that does not answer is left alone at the most.
+const maxSilence = 30 * time.Second
+
+// answered notes that it does.
+func (r *CopyReconciler) answered(c Client) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.silent[c] > 1 {
+		r.Log.Info("Coordinator answers again", "source", c.Source, "peer", c.Coordinator)
+	}
+	delete(r.silent, c)
+}
+
 // manifest fetches the source's listing into each location that holds something of it, when it is another than the one there.
-func (r *CopyReconciler) manifest(ctx context.Context, c Client, answer *coordinator.HelloAnswer, locations []*OpenLocation) error {
+func (r *CopyReconciler) manifest(ctx context.Context, c Client, answer *coordinator.HelloAnswer, locations []*OpenLocation) (fetched bool, err error) {
 	if answer.Manifest == "" {
-		return nil
+		return false, nil
 	}
 	for _, l := range locations {
 		if held, err := l.Held(c.Source); err != nil || held.Replicas == 0 {
@@ -204,8 +237,9 @@ func (r *CopyReconciler) manifest(ctx context.Context, c Client, answer *coordin
 			continue
 		}
 		if err := r.Manifest(ctx, c, l, answer.Manifest); err != nil {
-			return err
+			return fetched, err
 		}
+		fetched = true
 		r.mu.Lock()
 		if r.manifests == nil {
 			r.manifests = map[manifestKey]string{}
@@ -213,7 +247,7 @@ func (r *CopyReconciler) manifest(ctx context.Context, c Client, answer *coordin
 		r.manifests[key] = answer.Manifest
 		r.mu.Unlock()
 	}
-	return nil
+	return fetched, nil
 }
 
 func (r *CopyReconciler) setClaimable(c Client, claimable bool) {
@@ -256,6 +290,7 @@ func (r *CopyReconciler) Forget(c Client) {
 	defer r.mu.Unlock()
 	delete(r.claimable, c)
 	delete(r.pending, c)
+	delete(r.silent, c)
 	r.Shortage.forget(c)
 }
 
