@@ -109,7 +109,10 @@ func (h *host) open(ctx context.Context) (err error) {
 	h.desired = &view{store: h.store}
 	h.traffic = newTransportMetrics(h.registry)
 	h.peers = newPeers(h.identity, h.addressOf, h.traffic.observe("client"))
-	h.gossip = &gossip{store: h.store, peers: h.peers}
+	h.gossip = &gossip{store: h.store, peers: h.peers, log: h.log.WithName("config")}
+	if err := h.gossip.findLost(ctx, resourcesDir(o.State)); err != nil {
+		return err
+	}
 	h.changes = make(chan struct{}, 1)
 	if err := h.listen(); err != nil {
 		return err

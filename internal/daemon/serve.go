@@ -40,9 +40,13 @@ func (h *host) serve(ctx context.Context, parts *errgroup.Group) {
 		sent: &h.loops.sent, limit: bounded(h.loops.limits, uploadLimit), log: h.log.WithName("rsync")}
 	join := &pki.JoinServer{Identity: h.identity, Admit: h.admit}
 	datagrams := func(_ context.Context, conn net.Conn) { server.ServeConn(conn) }
-	port := newSwitchboard(h.identity.ServerTLS(h.member, alpnDatagrams, alpnRsync, alpnJoin), h.log, map[string]func(context.Context, net.Conn){
+	port := newSwitchboard(h.identity.ServerTLS(h.maySpeak, alpnDatagrams, alpnRsync, alpnJoin), h.log, map[string]func(context.Context, net.Conn){
 		alpnDatagrams: datagrams,
-		alpnRsync:     send.member,
+		alpnRsync: func(ctx context.Context, conn net.Conn) {
+			if !h.gossip.lost.Load() {
+				send.member(ctx, conn)
+			}
+		},
 		alpnJoin: func(ctx context.Context, conn net.Conn) {
 			if err := join.ServeConn(ctx, conn); err != nil {
 				h.log.Info("Join refused", "peer", conn.RemoteAddr().String(), "reason", err.Error())
@@ -71,10 +75,14 @@ func (h *host) member(p pki.Peer) bool {
 	return pki.Recognise(h.desired.host(p.Host()), p) == nil
 }
 
+// maySpeak tells whether a peer with a genuine certificate is spoken with at all: while the resources are lost, hosts are, of which
+// membersOnly refuses nearly everything.
+func (h *host) maySpeak(p pki.Peer) bool { return h.gossip.lost.Load() || h.member(p) }
+
 // membersOnly refuses what comes over a connection whose peer was removed from the cluster since it was made.
 func (h *host) membersOnly(d *transport.Datagram, next func()) {
 	if state := d.Peer().TLS(); state != nil {
-		if who, err := pki.PeerOf(state); err != nil || !h.member(who) {
+		if who, err := pki.PeerOf(state); err != nil || !serves(h.gossip.lost.Load(), h.member(who), who.Kind, d.Method()) {
 			d.Fail(&transport.Error{Code: transport.Denied, Msg: "not a member of this cluster any more"})
 			return
 		}
@@ -93,6 +101,9 @@ func mayAdminister(peer transport.Peer) error {
 
 // admit makes a newcomer a member and hands it the desired state.
 func (h *host) admit(ctx context.Context, m pki.Member) ([]byte, error) {
+	if h.gossip.lost.Load() {
+		return nil, errLost
+	}
 	if err := admitMember(ctx, h.store, m); err != nil {
 		return nil, err
 	}
@@ -104,6 +115,9 @@ func (h *host) admit(ctx context.Context, m pki.Member) ([]byte, error) {
 // ready says what keeps this host from doing its work; nil: nothing.
 func (h *host) ready() error {
 	var errs []error
+	if h.gossip.lost.Load() {
+		errs = append(errs, errLost)
+	}
 	for _, s := range h.loops.sources.States() {
 		if s.Err != nil {
 			errs = append(errs, s.Err)
