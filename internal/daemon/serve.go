@@ -20,6 +20,9 @@ import (
 // drainTime is how long open exchanges may take to end when the daemon stops.
 const drainTime = 5 * time.Second
 
+// socketRetry is how often the socket is tried again that there was no room for.
+const socketRetry = 5 * time.Second
+
 // serve answers on the port, the socket and over HTTP until ctx ends.
 func (h *host) serve(ctx context.Context, parts *errgroup.Group) {
 	server := transport.NewServer(transport.InFlight(256), h.traffic.observe("server"), transport.Use(h.membersOnly))
@@ -36,7 +39,7 @@ func (h *host) serve(ctx context.Context, parts *errgroup.Group) {
 		server.Shutdown(shut)
 		return nil
 	})
-	send := &senders{tool: h.tool, scratch: scratchDir(h.options.State), sources: h.loops.sources, locations: h.loops.locations,
+	send := &senders{tool: h.tool, scratch: h.scratch, sources: h.loops.sources, locations: h.loops.locations,
 		sent: &h.loops.sent, limit: bounded(h.loops.limits, uploadLimit), log: h.log.WithName("rsync")}
 	join := &pki.JoinServer{Identity: h.identity, Admit: h.admit}
 	datagrams := func(_ context.Context, conn net.Conn) { server.ServeConn(conn) }
@@ -58,7 +61,19 @@ func (h *host) serve(ctx context.Context, parts *errgroup.Group) {
 		alpnDatagrams: datagrams,
 		alpnRsync:     func(ctx context.Context, conn net.Conn) { send.relay(ctx, conn, h.peers) },
 	})
-	parts.Go(func() error { return socket.run(ctx, h.socket, socket.identifySocket) })
+	parts.Go(func() error {
+		listener := h.socket
+		for listener == nil {
+			select {
+			case <-ctx.Done():
+				return nil
+			case <-time.After(socketRetry):
+			}
+			// A socket that cannot be made is not worth the daemon's end.
+			listener, _ = admin.ListenSocket(h.options.State)
+		}
+		return socket.run(ctx, listener, socket.identifySocket)
+	})
 	if h.http != nil {
 		gatherers := prometheus.Gatherers{h.registry, reconcile.QueueMetrics()}
 		parts.Go(func() error {
