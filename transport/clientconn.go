@@ -237,16 +237,25 @@ func (k *call) upload(w *wait, src source) {
 	k.sending = sending
 	go func() {
 		defer close(sending)
-		if err := src.send(&s); err != nil && !s.gone {
+		err := src.send(&s)
+		switch {
+		case s.ctx.Err() != nil: // what was sent is not all: an end would say so
+			k.cc.mu.Lock()
+			if k.in != nil && k.in.stream() {
+				k.in.end(expired(s.ctx, "read stream"))
+			}
+			k.cc.mu.Unlock()
+			k.cancel()
+		case err != nil && !s.gone:
 			k.cc.mu.Lock()
 			if k.cc.calls[k.id] == k && !k.left {
 				k.settle(nil, fault(Encode, "read what is to be sent: %w", err))
 			}
 			k.cc.mu.Unlock()
 			k.cancel()
-			return
+		default:
+			s.end(nil)
 		}
-		s.end(nil)
 	}()
 }
 

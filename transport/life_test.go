@@ -3,7 +3,9 @@ package transport
 import (
 	"context"
 	"errors"
+	"io"
 	"iter"
+	"math/rand/v2"
 	"net"
 	"sync/atomic"
 	"testing"
@@ -345,4 +347,54 @@ func TestCancelStopsAStream(t *testing.T) {
 			t.Fatal(err)
 		}
 	})
+}
+
+// untilOver is a source that gives a part at once and stops, as if it were all, when its time is over.
+type untilOver struct {
+	ctx  context.Context
+	gave bool
+}
+
+func (u *untilOver) Read(p []byte) (int, error) {
+	if !u.gave {
+		u.gave = true
+		return copy(p, "part"), nil
+	}
+	<-u.ctx.Done()
+	return 0, io.EOF
+}
+
+// TestUploadCutByItsContext: what was sent of a stream by the time its context ended is not taken for all of it. The reply has begun,
+// so that it is the upload alone that sees the end.
+func TestUploadCutByItsContext(t *testing.T) {
+	for name, source := range map[string]func(context.Context) io.Reader{
+		"source stops":   func(ctx context.Context) io.Reader { return &untilOver{ctx: ctx} },
+		"window is full": func(context.Context) io.Reader { return rand.NewChaCha8([32]byte{}) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			var ended chan error
+			receive := func(d *Datagram) {
+				request := d.Reader()
+				d.Set(iter.Seq2[any, error](func(yield func(any, error) bool) {
+					yield("begun", nil)
+					time.Sleep(time.Minute)
+					_, err := io.Copy(io.Discard, request)
+					ended <- err
+				}))
+			}
+			inBubble(t, receive, func(t *testing.T, w *world) {
+				ended = make(chan error, 1)
+				ctx, cancel := context.WithCancel(t.Context())
+				d := w.c.Datagram(source(ctx))
+				if !d.SendContext(ctx) {
+					t.Fatal(d.Err())
+				}
+				synctest.Wait()
+				cancel()
+				if err := <-ended; err == nil {
+					t.Error("a part was taken for the whole")
+				}
+			})
+		})
+	}
 }

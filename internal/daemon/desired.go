@@ -6,7 +6,10 @@ import (
 	"fmt"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
+
+	"github.com/go-logr/logr"
 
 	v1 "clusterbackup/api/v1"
 	"clusterbackup/controllers"
@@ -164,6 +167,8 @@ type (
 		Digest desired.SetDigest
 		Have   []desired.Have
 		Seen   map[v1.HostName]time.Duration // how long ago the asker heard of each host
+		// Address is where the asker is reached, for a host that has lost what it knew of the others.
+		Address string
 		// Version is the asker's daemon's.
 		Version string
 	}
@@ -183,7 +188,14 @@ type changedNotice struct{ Digest desired.SetDigest }
 type gossip struct {
 	store *desired.Files
 	peers *peers
+	log   logr.Logger
+	// lost: the desired state is, and is to be taken from the first member that calls.
+	lost     atomic.Bool
+	lostMark string
 }
+
+// methodPull is what hosts call to learn what is newer.
+const methodPull = "cb.Pull"
 
 // announce tells every other host that something was changed here. It is a courtesy: whoever misses it learns of the change by
 // its next pull.
@@ -211,7 +223,7 @@ func (g *gossip) register(server *transport.Server) {
 		}
 		return struct{}{}, g.pull(ctx, from)
 	})
-	transport.Handle(server, "cb.Pull", func(ctx context.Context, peer transport.Peer, q pullRequest) (pullAnswer, error) {
+	transport.Handle(server, methodPull, func(ctx context.Context, peer transport.Peer, q pullRequest) (pullAnswer, error) {
 		from, err := hostOf(peer)
 		if err != nil {
 			return pullAnswer{}, err
@@ -219,6 +231,9 @@ func (g *gossip) register(server *transport.Server) {
 		g.peers.heard(from, time.Now())
 		g.peers.heardOf(q.Seen)
 		g.peers.setVersion(from, q.Version)
+		if g.lost.Load() {
+			g.takeBack(ctx, from, q.Address)
+		}
 		a := pullAnswer{Same: q.Digest == g.store.Digest(), Seen: g.peers.ages(), Version: version.Get().Version}
 		if !a.Same && q.Have != nil {
 			a.Items = g.store.Diff(q.Have)
@@ -227,20 +242,28 @@ func (g *gossip) register(server *transport.Server) {
 	})
 }
 
+// pulled notes that there is nothing more to take from a host.
+func (g *gossip) pulled(ctx context.Context) {
+	if g.lost.Load() {
+		g.foundAgain(ctx)
+	}
+}
+
 // pull takes in what a host has that is newer. Hosts that agree exchange a digest each.
 func (g *gossip) pull(ctx context.Context, host v1.HostName) error {
 	if err := g.store.Refresh(ctx); err != nil {
 		return err
 	}
-	request := pullRequest{Digest: g.store.Digest(), Seen: g.peers.ages(), Version: version.Get().Version}
+	request := pullRequest{Digest: g.store.Digest(), Seen: g.peers.ages(), Address: g.peers.own(), Version: version.Get().Version}
 	for {
-		answer, err := ask[pullAnswer](ctx, g.peers, host, "cb.Pull", &request)
+		answer, err := ask[pullAnswer](ctx, g.peers, host, methodPull, &request)
 		if err != nil {
 			return err
 		}
 		g.peers.heardOf(answer.Seen)
 		g.peers.setVersion(host, answer.Version)
 		if answer.Same {
+			g.pulled(ctx)
 			return nil
 		}
 		if request.Have == nil {
@@ -252,10 +275,12 @@ func (g *gossip) pull(ctx context.Context, host v1.HostName) error {
 			return err
 		}
 		if len(merged.Refused) > 0 {
+			g.pulled(ctx)
 			return fmt.Errorf("take over desired state: %w", errors.Join(merged.Refused...))
 		}
 		// Nothing more to take: what differs is newer here, and is the other host's to pull.
 		if merged.Taken == 0 {
+			g.pulled(ctx)
 			return nil
 		}
 		request.Digest, request.Have = g.store.Digest(), g.store.Have()

@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"fmt"
@@ -26,12 +27,13 @@ type peers struct {
 	clients map[v1.HostName]*transport.Client
 	seen    map[v1.HostName]time.Time
 	version map[v1.HostName]string // of the daemon, as it said itself
+	hints   map[v1.HostName]string // addresses of hosts that there is no resource of
 }
 
 func newPeers(identity *pki.Identity, address func(v1.HostName) string, observe transport.Option) *peers {
 	return &peers{identity: identity, address: address, observe: observe,
 		clients: map[v1.HostName]*transport.Client{}, seen: map[v1.HostName]time.Time{},
-		version: map[v1.HostName]string{}}
+		version: map[v1.HostName]string{}, hints: map[v1.HostName]string{}}
 }
 
 // client returns the client of a host; it neither blocks nor fails.
@@ -49,6 +51,9 @@ func (p *peers) client(host v1.HostName) *transport.Client {
 func (p *peers) dial(ctx context.Context, host v1.HostName, protocol string) (net.Conn, error) {
 	address := p.address(host)
 	if address == "" {
+		address = p.hint(host)
+	}
+	if address == "" {
 		return nil, fmt.Errorf("connect to host %s: there is no such host, or it has no address", host)
 	}
 	ctx, cancel := context.WithTimeout(ctx, handshakeTimeout)
@@ -59,6 +64,25 @@ func (p *peers) dial(ctx context.Context, host v1.HostName, protocol string) (ne
 		return nil, fmt.Errorf("connect to host %s at %s: %w", host, address, err)
 	}
 	return conn, nil
+}
+
+// introduce notes where a host says it is reached, which counts as long as no resource says it.
+func (p *peers) introduce(host v1.HostName, address string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.hints[host] = address
+}
+
+func (p *peers) hint(host v1.HostName) string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.hints[host]
+}
+
+// own is where this host is reached.
+func (p *peers) own() string {
+	self := p.identity.Member()
+	return cmp.Or(p.address(self.Name), self.Address)
 }
 
 // heard notes that a host gave a sign of life.

@@ -15,6 +15,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"golang.org/x/sync/errgroup"
+	"golang.org/x/sys/unix"
 
 	v1 "clusterbackup/api/v1"
 	"clusterbackup/internal/admin"
@@ -63,6 +64,7 @@ type host struct {
 	store    *desired.Files
 	desired  *view
 	tool     rsync.Tool
+	scratch  string // "": the system's folder for such things
 	events   *events
 	peers    *peers
 	gossip   *gossip
@@ -72,7 +74,7 @@ type host struct {
 	registry *prometheus.Registry
 	traffic  *transportMetrics
 	port     net.Listener
-	socket   net.Listener
+	socket   net.Listener // nil: there is no room for one yet
 	http     net.Listener // nil: none
 }
 
@@ -102,14 +104,16 @@ func (h *host) open(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	// What an earlier daemon that was killed left there is nobody's any more.
-	if err := errors.Join(os.RemoveAll(scratchDir(o.State)), os.MkdirAll(scratchDir(o.State), 0o700)); err != nil {
+	if h.scratch, err = h.makeScratch(); err != nil {
 		return err
 	}
 	h.desired = &view{store: h.store}
 	h.traffic = newTransportMetrics(h.registry)
 	h.peers = newPeers(h.identity, h.addressOf, h.traffic.observe("client"))
-	h.gossip = &gossip{store: h.store, peers: h.peers}
+	h.gossip = &gossip{store: h.store, peers: h.peers, log: h.log.WithName("config")}
+	if err := h.gossip.findLost(ctx, resourcesDir(o.State)); err != nil {
+		return err
+	}
 	h.changes = make(chan struct{}, 1)
 	if err := h.listen(); err != nil {
 		return err
@@ -120,8 +124,20 @@ func (h *host) open(ctx context.Context) (err error) {
 	return nil
 }
 
-// scratchDir is for what lives no longer than the daemon.
-func scratchDir(state string) string { return filepath.Join(state, "scratch") }
+// makeScratch makes the folder for what lives no longer than the daemon; "" is the system's, where STATE has no room for one.
+func (h *host) makeScratch() (string, error) {
+	dir := filepath.Join(h.options.State, "scratch")
+	// What an earlier daemon that was killed left there is nobody's any more.
+	err := errors.Join(os.RemoveAll(dir), os.MkdirAll(dir, 0o700))
+	if full(err) {
+		h.log.Error(err, "The state directory's disk is full: what needs to write there does not work, what only reads does, restores from this host's locations among it", "folder", h.options.State)
+		return "", nil
+	}
+	return dir, err
+}
+
+// full tells whether something failed for want of room alone.
+func full(err error) bool { return errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) }
 
 // addressOf is where a host is to be reached; "" if there is no such host.
 func (h *host) addressOf(name v1.HostName) string {
@@ -137,7 +153,9 @@ func (h *host) listen() (err error) {
 	if h.port, err = net.Listen("tcp", h.identity.Cluster().Listen); err != nil {
 		return fmt.Errorf("listen on the cluster's port: %w", err)
 	}
-	if h.socket, err = admin.ListenSocket(h.options.State); err != nil {
+	if h.socket, err = admin.ListenSocket(h.options.State); full(err) {
+		h.log.Error(err, "Programs on this host are not answered until there is room for the socket; others are: `cbctl --server ADDR:PORT --identity FILE`")
+	} else if err != nil {
 		return fmt.Errorf("listen for administrators: %w", err)
 	}
 	if h.options.HTTP != "" {

@@ -20,6 +20,9 @@ import (
 // drainTime is how long open exchanges may take to end when the daemon stops.
 const drainTime = 5 * time.Second
 
+// socketRetry is how often the socket is tried again that there was no room for.
+const socketRetry = 5 * time.Second
+
 // serve answers on the port, the socket and over HTTP until ctx ends.
 func (h *host) serve(ctx context.Context, parts *errgroup.Group) {
 	server := transport.NewServer(transport.InFlight(256), h.traffic.observe("server"), transport.Use(h.membersOnly))
@@ -36,13 +39,17 @@ func (h *host) serve(ctx context.Context, parts *errgroup.Group) {
 		server.Shutdown(shut)
 		return nil
 	})
-	send := &senders{tool: h.tool, scratch: scratchDir(h.options.State), sources: h.loops.sources, locations: h.loops.locations,
+	send := &senders{tool: h.tool, scratch: h.scratch, sources: h.loops.sources, locations: h.loops.locations,
 		sent: &h.loops.sent, limit: bounded(h.loops.limits, uploadLimit), log: h.log.WithName("rsync")}
 	join := &pki.JoinServer{Identity: h.identity, Admit: h.admit}
 	datagrams := func(_ context.Context, conn net.Conn) { server.ServeConn(conn) }
-	port := newSwitchboard(h.identity.ServerTLS(h.member, alpnDatagrams, alpnRsync, alpnJoin), h.log, map[string]func(context.Context, net.Conn){
+	port := newSwitchboard(h.identity.ServerTLS(h.maySpeak, alpnDatagrams, alpnRsync, alpnJoin), h.log, map[string]func(context.Context, net.Conn){
 		alpnDatagrams: datagrams,
-		alpnRsync:     send.member,
+		alpnRsync: func(ctx context.Context, conn net.Conn) {
+			if !h.gossip.lost.Load() {
+				send.member(ctx, conn)
+			}
+		},
 		alpnJoin: func(ctx context.Context, conn net.Conn) {
 			if err := join.ServeConn(ctx, conn); err != nil {
 				h.log.Info("Join refused", "peer", conn.RemoteAddr().String(), "reason", err.Error())
@@ -54,7 +61,19 @@ func (h *host) serve(ctx context.Context, parts *errgroup.Group) {
 		alpnDatagrams: datagrams,
 		alpnRsync:     func(ctx context.Context, conn net.Conn) { send.relay(ctx, conn, h.peers) },
 	})
-	parts.Go(func() error { return socket.run(ctx, h.socket, socket.identifySocket) })
+	parts.Go(func() error {
+		listener := h.socket
+		for listener == nil {
+			select {
+			case <-ctx.Done():
+				return nil
+			case <-time.After(socketRetry):
+			}
+			// A socket that cannot be made is not worth the daemon's end.
+			listener, _ = admin.ListenSocket(h.options.State)
+		}
+		return socket.run(ctx, listener, socket.identifySocket)
+	})
 	if h.http != nil {
 		gatherers := prometheus.Gatherers{h.registry, reconcile.QueueMetrics()}
 		parts.Go(func() error {
@@ -71,10 +90,14 @@ func (h *host) member(p pki.Peer) bool {
 	return pki.Recognise(h.desired.host(p.Host()), p) == nil
 }
 
+// maySpeak tells whether a peer with a genuine certificate is spoken with at all: while the resources are lost, hosts are, of which
+// membersOnly refuses nearly everything.
+func (h *host) maySpeak(p pki.Peer) bool { return h.gossip.lost.Load() || h.member(p) }
+
 // membersOnly refuses what comes over a connection whose peer was removed from the cluster since it was made.
 func (h *host) membersOnly(d *transport.Datagram, next func()) {
 	if state := d.Peer().TLS(); state != nil {
-		if who, err := pki.PeerOf(state); err != nil || !h.member(who) {
+		if who, err := pki.PeerOf(state); err != nil || !serves(h.gossip.lost.Load(), h.member(who), who.Kind, d.Method()) {
 			d.Fail(&transport.Error{Code: transport.Denied, Msg: "not a member of this cluster any more"})
 			return
 		}
@@ -93,6 +116,9 @@ func mayAdminister(peer transport.Peer) error {
 
 // admit makes a newcomer a member and hands it the desired state.
 func (h *host) admit(ctx context.Context, m pki.Member) ([]byte, error) {
+	if h.gossip.lost.Load() {
+		return nil, errLost
+	}
 	if err := admitMember(ctx, h.store, m); err != nil {
 		return nil, err
 	}
@@ -104,6 +130,9 @@ func (h *host) admit(ctx context.Context, m pki.Member) ([]byte, error) {
 // ready says what keeps this host from doing its work; nil: nothing.
 func (h *host) ready() error {
 	var errs []error
+	if h.gossip.lost.Load() {
+		errs = append(errs, errLost)
+	}
 	for _, s := range h.loops.sources.States() {
 		if s.Err != nil {
 			errs = append(errs, s.Err)

@@ -180,8 +180,18 @@ func readResource(path string) (*resource, error) {
 }
 
 func corrupt(path string, why error) error {
-	return fmt.Errorf("read %s: %w: %w; it was left as it is: correct it, or move it out of the folder (the other hosts have the resource too, and hand it back)",
-		path, ErrCorrupt, why)
+	return fmt.Errorf("read %s: %w: %w; it was left as it is: correct it, or move the whole folder %s away (the other hosts have all resources too, and hand them back)",
+		path, ErrCorrupt, why, folderOf(path))
+}
+
+// folderOf is the folder of resources that a file lies in. It is moved away whole: without a single file a host may not know again
+// those that would hand it back.
+func folderOf(path string) string {
+	dir := filepath.Dir(path)
+	if filepath.Base(dir) == deletedDir {
+		return filepath.Dir(dir)
+	}
+	return dir
 }
 
 // forget lets go of tombstones that are older than they are kept.

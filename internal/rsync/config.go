@@ -32,7 +32,17 @@ func (m Module) configure() (scratch string, err error) {
 	if !filepath.IsAbs(m.Root) {
 		return "", fmt.Errorf("%q: %w", m.Root, ErrNotAbsolute)
 	}
-	if scratch, err = os.MkdirTemp(m.Scratch, "clusterbackup-rsync-"); err != nil {
+	if scratch, err = m.configureIn(m.Scratch); err != nil && m.Scratch != "" {
+		// Where there is no room for it, files can be read from here all the same.
+		if other, otherErr := m.configureIn(""); otherErr == nil {
+			return other, nil
+		}
+	}
+	return scratch, err
+}
+
+func (m Module) configureIn(parent string) (scratch string, err error) {
+	if scratch, err = os.MkdirTemp(parent, "clusterbackup-rsync-"); err != nil {
 		return "", err
 	}
 	link := filepath.Join(scratch, "root")

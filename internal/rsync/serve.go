@@ -17,7 +17,8 @@ import (
 type Module struct {
 	Name string // "" is DefaultModule
 	Root string // absolute
-	// Scratch is where a small configuration file is kept meanwhile; "" is the system's temporary folder.
+	// Scratch is where a small configuration file is kept meanwhile; "" is the system's temporary folder, which is also used where it
+	// cannot be written there.
 	Scratch string
 }
 

@@ -141,6 +141,16 @@ func (h *host) source() string   { return filepath.Join(h.dir, "source") }
 // start runs the daemon and waits until it answers.
 func (h *host) start() {
 	h.t.Helper()
+	h.launch()
+	h.eventually("daemon answers", func() error {
+		_, err := h.tryCtl("version")
+		return err
+	})
+}
+
+// launch runs the daemon.
+func (h *host) launch() {
+	h.t.Helper()
 	log, err := os.OpenFile(filepath.Join(h.dir, "log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
 	if err != nil {
 		h.t.Fatal(err)
@@ -154,10 +164,6 @@ func (h *host) start() {
 	h.ended = make(chan error, 1)
 	go func(p *exec.Cmd, ended chan<- error) { ended <- p.Wait() }(h.process, h.ended)
 	h.t.Cleanup(h.kill)
-	h.eventually("daemon answers", func() error {
-		_, err := h.tryCtl("version")
-		return err
-	})
 }
 
 func (h *host) showLog() {

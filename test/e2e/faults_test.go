@@ -230,3 +230,44 @@ func TestSecondDaemon(t *testing.T) {
 	h.ctl("version")
 	h.stop()
 }
+
+// TestResourcesLost: a host whose resources are gone gets them back from those that know it, and nobody has to let it in again.
+func TestResourcesLost(t *testing.T) {
+	c := newCluster(t, "origin", "a")
+	origin, a := c.host("origin"), c.host("a")
+	write(t, filepath.Join(origin.source(), "one"), content("one", 1000))
+	c.locations("1Gi", "a")
+	origin.apply("{apiVersion: clusterbackup/v1, kind: Source, metadata: {name: docs}, spec: {host: origin, path: " + origin.source() + ", minReplicas: 1, scanInterval: 500ms}}")
+	origin.waitProtected("docs")
+
+	resources := filepath.Join(a.state(), "resources")
+	a.stop()
+	must(t, os.Rename(resources, resources+".gone"))
+	a.start()
+	write(t, filepath.Join(origin.source(), "two"), content("two", 1000))
+	origin.eventually("the second file is at a", func() error {
+		_, err := os.Stat(filepath.Join(a.location(), "docs", "two"))
+		return err
+	})
+	a.eventually("a knows both hosts", func() error {
+		if out, err := a.tryCtl("get", "hosts", "-o", "name"); err != nil || len(strings.Fields(out)) != 2 {
+			return fmt.Errorf("%q, %v", out, err)
+		}
+		return nil
+	})
+
+	// One that is only damaged is left as it is, and a daemon does not start with half of them.
+	a.stop()
+	damaged := filepath.Join(resources, "host.origin.yaml")
+	must(t, os.WriteFile(damaged, []byte("kind: Ho"), 0o600))
+	_, errs, exit := a.run("", "cbd", "run", "--state", a.state(), "--http", "")
+	if exit == 0 || !strings.Contains(errs, damaged) || !strings.Contains(errs, "move the whole folder "+resources+" away") {
+		t.Errorf("a damaged resource: exit %d, %q", exit, errs)
+	}
+	if left, err := os.ReadFile(damaged); err != nil || string(left) != "kind: Ho" {
+		t.Errorf("the damaged file became %q, %v", left, err)
+	}
+	must(t, os.RemoveAll(resources)) // as it was told
+	a.start()
+	origin.ctl("wait", "location/a-disk", "--for=condition=Available", "--timeout", patience.String())
+}
