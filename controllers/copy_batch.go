@@ -20,6 +20,8 @@ func (r *CopyReconciler) batch(ctx context.Context, s *Session, l *OpenLocation,
 	if err := b.claim(ctx, extra); err != nil || len(b.files) == 0 {
 		return 0, b.again, err
 	}
+	r.addUnderway(l.Name, len(b.files))
+	defer r.addUnderway(l.Name, -len(b.files))
 	stopRenewing := b.keepLease(ctx)
 	defer stopRenewing()
 	n, err := b.run(ctx)

@@ -53,6 +53,7 @@ type CopyReconciler struct {
 	manifests map[manifestKey]string
 	pending   map[Client][]unconfirmed
 	silent    map[Client]int // how often a coordinator did not answer, in a row
+	underway  map[v1.LocationName]int64
 	claims    map[v1.LocationName]sync.Locker
 }
 
@@ -270,6 +271,22 @@ func (r *CopyReconciler) claiming(l v1.LocationName) sync.Locker {
 		r.claims[l] = r.Env.lock()
 	}
 	return r.claims[l]
+}
+
+// Underway is how many files are being copied into a location.
+func (r *CopyReconciler) Underway(l v1.LocationName) int64 {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.underway[l]
+}
+
+func (r *CopyReconciler) addUnderway(l v1.LocationName, files int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.underway == nil {
+		r.underway = map[v1.LocationName]int64{}
+	}
+	r.underway[l] += int64(files)
 }
 
 // anyClaimable tells whether some source has underserved files for this host: spare room isn't spare then.

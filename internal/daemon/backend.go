@@ -35,6 +35,7 @@ type backend struct {
 	// verifications is kept for what conditions say of sources.
 	verifications *verifications
 	rates         *rates
+	underway      func(v1.LocationName) int64 // files that are being copied into a location
 	// announce tells the other hosts that something was changed here.
 	announce func()
 	// rescan has a source of this host scanned soon.

@@ -176,6 +176,7 @@ func (b *backend) topHere(kind string) []admin.TopRow {
 		self.Used += l.Used
 		self.Free += l.Free
 		self.Files += l.Files
+		self.Queued += l.Queued
 		self.Download += l.Download
 		self.Verify += l.Verify
 	}
@@ -186,7 +187,7 @@ func (b *backend) topLocations() []admin.TopRow {
 	var rows []admin.TopRow
 	for _, state := range b.locations.States() {
 		row := admin.TopRow{Name: string(state.Name), Host: b.identity.Host(), Reachable: state.Err == nil, Capacity: state.Space.Capacity,
-			Used: state.Space.Used, Free: state.Space.Free, Files: state.Space.Replicas}
+			Used: state.Space.Used, Free: state.Space.Free, Files: state.Space.Replicas, Queued: b.underway(state.Name)}
 		row.Download, row.Verify = b.rates.perSecond(func(k controllers.CountKey) bool { return k.Location == state.Name })
 		rows = append(rows, row)
 	}
