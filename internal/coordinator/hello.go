@@ -105,16 +105,58 @@ func (c *Coordinator) greet(h *host, req *Hello) {
 		c.stale = true
 	}
 	h.holds = req.Holds
+	own := c.onlyHere(h, req.Locations)
 	for name, l := range h.locations {
-		if l.listed && !slices.ContainsFunc(req.Locations, func(i LocationInfo) bool { return i.Name == name }) {
-			// It is not there now. When it comes back it may hold less than before.
-			l.listed, l.left, l.reported, l.inventory = false, h.seen, false, nil
-			c.stale = true
+		if l.listed && !slices.ContainsFunc(own, func(i LocationInfo) bool { return i.Name == name }) {
+			c.unlist(l, h.seen)
 		}
 	}
-	for _, info := range req.Locations {
+	for _, info := range own {
 		c.list(h, info)
 	}
+}
+
+// unlist notes that a location is not there any more, since when. When it comes back it may hold less than before.
+func (c *Coordinator) unlist(l *location, left time.Time) {
+	l.listed, l.left, l.reported, l.inventory = false, left, false, nil
+	c.stale = true
+}
+
+// onlyHere leaves out the locations that another live host lists too: one folder, shared by two hosts, holds one replica, not two. It
+// stays with the host that has it until that one is heard of no more or lists it no longer.
+func (c *Coordinator) onlyHere(h *host, infos []LocationInfo) (own []LocationInfo) {
+	shared := make(map[v1.LocationName]bool)
+	for _, info := range infos {
+		o, l := c.elsewhere(h, info.UID)
+		if l == nil {
+			own = append(own, info)
+			continue
+		}
+		if c.clock().Sub(o.seen) > c.hostTimeout() {
+			c.unlist(l, o.seen)
+			own = append(own, info)
+			continue
+		}
+		if shared[info.Name] = true; !h.shared[info.Name] {
+			c.log.Info("a location is another host's too and does not count", "host", h.name, "location", info.Name, "peer", o.name)
+			c.cfg.Events("LocationShared", fmt.Sprintf("location %s of host %s is the same folder as one of host %s: it counts once, for %[3]s",
+				info.Name, h.name, o.name))
+		}
+	}
+	h.shared = shared
+	return own
+}
+
+// elsewhere finds the other host that lists a location with this identity.
+func (c *Coordinator) elsewhere(h *host, uid string) (*host, *location) {
+	for _, o := range c.hosts {
+		for _, l := range o.locations {
+			if uid != "" && o != h && l.listed && l.info.UID == uid {
+				return o, l
+			}
+		}
+	}
+	return nil, nil
 }
 
 // list takes over what a Hello says of one location.

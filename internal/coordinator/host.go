@@ -24,6 +24,8 @@ type host struct {
 	// turn is the highest of its turns seen. settled is the highest of those after which its earlier words count nothing.
 	turn, settled uint64
 	locations     map[v1.LocationName]*location
+	// shared are those that its latest Hello named and another host has.
+	shared map[v1.LocationName]bool
 }
 
 // location is one location of a host, since this coordinator started.

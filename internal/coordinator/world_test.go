@@ -1,6 +1,7 @@
 package coordinator
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"fmt"
@@ -229,7 +230,8 @@ type peer struct {
 	w        *world
 	name     v1.HostName
 	loc      v1.LocationName
-	beside   *peer // the host's other location
+	uid      string // of the location; "": one of its own
+	beside   *peer  // the host's other location
 	capacity int64
 	disk     map[v1.RelPath]Record
 	// kept are earlier versions, until what replaced them is confirmed.
@@ -276,7 +278,7 @@ func (p *peer) used() (n int64) {
 func (p *peer) free() int64 { return max(p.capacity-p.used()-p.reserved, 0) }
 
 func (p *peer) info() LocationInfo {
-	return LocationInfo{Name: p.loc, UID: "u-" + string(p.loc), Capacity: p.capacity, Used: p.used(), Free: p.free(), NoNew: p.noNew, Draining: p.draining}
+	return LocationInfo{Name: p.loc, UID: cmp.Or(p.uid, "u-"+string(p.loc)), Capacity: p.capacity, Used: p.used(), Free: p.free(), NoNew: p.noNew, Draining: p.draining}
 }
 
 func (p *peer) highest() (g v1.Generation) {
