@@ -188,6 +188,9 @@ func (p *Program) restoreWarnings(opts restore.Options, cluster *restoreCluster,
 	case opts.At.IsZero() && p.Now().Sub(r.Listed) > 24*time.Hour:
 		fmt.Fprintf(p.Err, "warning: the newest listing that was found is of %s\n", r.Listed.Local().Format("2006-01-02 15:04:05"))
 	}
+	if r.Unlisted > 0 {
+		fmt.Fprintf(p.Err, "warning: live hosts have %s more that the listing does not name: see Unlisted above; the files lie in their locations as they are\n", count(r.Unlisted, "file"))
+	}
 	for _, h := range r.Unreachable {
 		fmt.Fprintf(p.Err, "warning: %s could not be asked\n", h)
 	}

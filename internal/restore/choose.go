@@ -2,6 +2,7 @@ package restore
 
 import (
 	"cmp"
+	"fmt"
 	"slices"
 
 	v1 "clusterbackup/api/v1"
@@ -163,6 +164,21 @@ func existed(all []held, h *held, at int64) bool {
 	return !absent && h.ModTime <= at
 }
 
+// reportUnlisted names a file that a holder has as a current replica, though the listing says that there is none: it was deleted since,
+// as a rule, but nobody who looks for it shall think that this was all.
+func (r *restore) reportUnlisted(path v1.RelPath, known *row) {
+	if known.Entry != nil {
+		return
+	}
+	for i := range known.Held {
+		if known.Held[i].Version == "" {
+			r.report(path, Unlisted, fmt.Sprintf("%s has it, but the listing that was followed does not: it was deleted, or that listing is not the whole; it is not restored",
+				r.holders[known.Held[i].Holder]))
+			return
+		}
+	}
+}
+
 // plan decides for every file, and adds up.
 func (r *restore) plan() error {
 	var latest v1.Generation
@@ -182,6 +198,9 @@ func (r *restore) plan() error {
 			r.report(path, Lost, "no live holder has it")
 		}
 		if want == nil {
+			if r.asked(path) && at == 0 {
+				r.reportUnlisted(path, known)
+			}
 			return nil
 		}
 		r.progress.Files++

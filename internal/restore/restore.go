@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"os"
 	"time"
 
 	v1 "clusterbackup/api/v1"
@@ -96,6 +97,8 @@ type Options struct {
 	// nil. They are called by one goroutine at a time.
 	Report   func(Item)
 	Progress func(Progress)
+
+	syncFilesystem func(*os.File) (whole bool, err error)
 }
 
 // Outcome is what became of one path.
@@ -108,6 +111,7 @@ const (
 	Outdated Outcome = "Outdated" // an earlier version was restored: the one that was listed has no live replica
 	Lost     Outcome = "Lost"     // no live holder has any version
 	Failed   Outcome = "Failed"   // it could not be fetched or written
+	Unlisted Outcome = "Unlisted" // a live holder has it, but the listing that was followed does not: it is not restored
 	Warned   Outcome = "Warned"   // it was restored, but for what Message says
 )
 
@@ -130,6 +134,7 @@ type Result struct {
 	Folders, Links        int64
 	Kept, Outdated        int64
 	Lost, Failed, Warned  int64
+	Unlisted              int64
 	// Unreachable are holders that could not be asked.
 	Unreachable []Holder
 }
@@ -139,6 +144,9 @@ func (r *Result) incomplete() bool { return r.Lost+r.Failed+r.Outdated > 0 }
 // Run restores. The Result counts also after an error; ErrIncomplete says that Report was told of what is missing.
 func Run(ctx context.Context, cluster Cluster, opts Options) (Result, error) {
 	opts.Overwrite = cmp.Or(opts.Overwrite, Never)
+	if opts.syncFilesystem == nil {
+		opts.syncFilesystem = syncFilesystem
+	}
 	opts.Parallel = cmp.Or(opts.Parallel, 3)
 	r := &restore{cluster: cluster, opts: opts}
 	err := r.run(ctx)
@@ -215,5 +223,8 @@ func (r *restore) carryOut(ctx context.Context) (err error) {
 	if err := r.finishFolders(ctx); err != nil {
 		return err
 	}
-	return r.finishTarget()
+	if err := r.finishTarget(); err != nil {
+		return err
+	}
+	return r.makeDurable()
 }

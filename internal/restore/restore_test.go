@@ -242,13 +242,16 @@ func TestFilesBeyondTheListing(t *testing.T) {
 	o := c.restore(restore.Options{})
 	must(t, o.err)
 	wantTree(t, o.to, map[string]string{"changed": "after", "same": "1", "new": "fresh"})
+	if o.items["deleted"] != restore.Unlisted || o.Unlisted != 1 {
+		t.Errorf("of what a holder has beside the listing was said %q", o.items["deleted"])
+	}
 
 	// Without any listing there are the files at least, and nobody says that they are all.
 	must(t, os.WriteFile(filepath.Join(h.Root(), ".clusterbackup/manifests/photos.jsonl.zst"), []byte("damaged"), 0o600))
 	o = c.restore(restore.Options{})
 	wantErr(t, o.err, restore.ErrIncomplete)
 	wantTree(t, o.to, map[string]string{"changed": "after", "same": "1", "new": "fresh", "deleted": "gone"})
-	if !o.Listed.IsZero() {
+	if o.items["deleted"] != "" || !o.Listed.IsZero() {
 		t.Errorf("listed %v", o.Listed)
 	}
 }
@@ -327,4 +330,34 @@ func TestFoldersAndLinksOfLaterStayAway(t *testing.T) {
 	o := c.restore(restore.Options{At: time.Now().Add(time.Minute)})
 	must(t, o.err)
 	wantTree(t, o.to, map[string]string{"changed": "folder", "changed/f": "1", "empty": "folder", "link": "-> f"})
+}
+
+// TestRestoredMeansDurable: success is said after the file systems that were written to are durable, and not when they can't be.
+func TestRestoredMeansDurable(t *testing.T) {
+	c := newCluster(t, "one")
+	files := []file{{"d/f", "1", 1}, {"g", "2", 1}}
+	c.holders["one"].put(t, files...)
+	c.holders["one"].list(t, 1, files, folderEntry("d"))
+	broken := errors.New("disk")
+	var opts restore.Options
+	opts.SyncWith(func(*os.File) (bool, error) { return true, broken })
+	wantErr(t, c.restore(opts).err, broken)
+
+	synced := 0
+	opts.SyncWith(func(at *os.File) (bool, error) {
+		for path, want := range map[string]string{"d/f": "1", "g": "2"} {
+			if got, err := os.ReadFile(filepath.Join(at.Name(), path)); err != nil || string(got) != want {
+				t.Errorf("%s is %q when all is made durable, %v", path, got, err)
+			}
+		}
+		synced++
+		return true, nil
+	})
+	must(t, c.restore(opts).err)
+	if synced != 1 {
+		t.Errorf("one file system was made durable %d times", synced)
+	}
+	// Where that cannot be done at once, it is done one by one.
+	opts.SyncWith(func(*os.File) (bool, error) { return false, nil })
+	must(t, c.restore(opts).err)
 }

@@ -34,6 +34,8 @@ func (r *restore) counter(outcome Outcome) *int64 {
 		return &r.result.Lost
 	case Failed:
 		return &r.result.Failed
+	case Unlisted:
+		return &r.result.Unlisted
 	case Warned:
 		return &r.result.Warned
 	}
