@@ -66,6 +66,7 @@ type rebuild struct {
 	hash     *hasher
 	found    Found
 	progress func(Found)
+	hashed   map[string]string // folders of the source that is looked at, by what a folder of versions is called instead
 }
 
 func (r *rebuild) run() error {
@@ -77,6 +78,7 @@ func (r *rebuild) run() error {
 		return err
 	}
 	for _, source := range sources {
+		r.hashed = nil
 		if err := errors.Join(r.replicas(source, ""), r.versions(source, "")); err != nil {
 			return err
 		}
@@ -431,7 +433,7 @@ func (r *rebuild) compareVersions(source v1.SourceName, dir string, at folder) (
 		if !isRegular(&e.st) || known[name] {
 			continue
 		}
-		v, err := r.examineVersion(at, e, dir)
+		v, err := r.examineVersion(source, at, e, dir)
 		if errors.Is(err, unix.EIO) {
 			r.noteUnreadable(v1.RelPath(join(dir, e.name)), err)
 			continue
@@ -469,18 +471,62 @@ func (r *rebuild) knownVersions(source v1.SourceName, dir string) (map[string]bo
 }
 
 // examineVersion makes out of which file a version is from its name.
-func (r *rebuild) examineVersion(at folder, e entry, dir string) (Version, error) {
+func (r *rebuild) examineVersion(source v1.SourceName, at folder, e entry, dir string) (Version, error) {
 	base, since := e.name, r.l.now()
 	if i := strings.LastIndexByte(e.name, '~'); i > 0 {
 		if t, err := time.Parse(stampLayout, e.name[i+1:]); err == nil {
 			base, since = e.name[:i], t
 		}
 	}
-	rec, err := examineIn(r.ctx, r.hash, at, e.name, v1.RelPath(join(dir, base)))
+	path, err := r.versionPath(source, dir, base)
+	if err != nil {
+		return Version{}, err
+	}
+	rec, err := examineIn(r.ctx, r.hash, at, e.name, path)
 	r.found.Files++
 	r.found.Hashed++
 	r.found.Bytes += e.st.Size
 	return Version{Record: rec, Since: since, Until: r.l.now().Add(keepFound), Reason: Replaced}, err
+}
+
+// versionPath is the path of the file that a version is of. Where its name or its folder's did not fit, it is found among the replicas
+// by the hash that stands for it; if none matches, the version goes by the name that it has.
+func (r *rebuild) versionPath(source v1.SourceName, dir, base string) (v1.RelPath, error) {
+	if strings.HasPrefix(dir, "~") {
+		folders, err := r.folderHashes(source)
+		if err != nil {
+			return "", err
+		}
+		if real, ok := folders[dir]; ok {
+			dir = real
+		}
+	}
+	if i := len(base) - 9; i > 0 && base[i] == '-' && len(base)+len("~"+stampLayout) == maxName {
+		recs, err := r.l.folderRecords(source, dir)
+		if err != nil {
+			return "", err
+		}
+		for _, rec := range recs {
+			if name := rec.Path.Base(); len(name) > i && name[:i] == base[:i] && shortHash(name)[:8] == base[i+1:] {
+				return rec.Path, nil
+			}
+		}
+	}
+	return v1.RelPath(join(dir, base)), nil
+}
+
+func (r *rebuild) folderHashes(source v1.SourceName) (map[string]string, error) {
+	if r.hashed != nil {
+		return r.hashed, nil
+	}
+	r.hashed = map[string]string{}
+	for folder, err := range r.l.folders(source, nil) {
+		if err != nil {
+			return nil, err
+		}
+		r.hashed["~"+shortHash(folder.Path)] = folder.Path
+	}
+	return r.hashed, nil
 }
 
 func (r *rebuild) writeVersions(source v1.SourceName, put []Version) error {
