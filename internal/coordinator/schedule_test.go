@@ -488,6 +488,12 @@ func (s *schedule) calm() {
 		if round == 20 {
 			s.now = s.now.Add(2 * time.Hour) // whatever backs off ends
 		}
+		if held := s.cat.Orphans(); held.Files > 0 && !held.Approved { // what the catalog never knew, and the source has not
+			if _, err := s.cat.Approve(); err != nil {
+				s.r.Fatalf("approve: %v", err)
+			}
+			quiet = 0
+		}
 		s.tick()
 	}
 	want := min(int(s.spec.Spec.MinReplicas), len(s.names))
