@@ -244,6 +244,15 @@ func (c *Catalog) View(f func(*Tx) error) error {
 	})
 }
 
+// Revision changes with each transaction that wrote.
+func (c *Catalog) Revision() (id uint64) {
+	_ = c.db.View(func(b *bolt.Tx) error {
+		id = uint64(b.ID())
+		return nil
+	})
+	return id
+}
+
 // Update changes the catalog durably and as a whole, or not at all. There is one at a time.
 func (c *Catalog) Update(f func(*Tx) error) error {
 	c.writer.Lock()

@@ -239,6 +239,18 @@ func TestScanWithoutChangeWritesNothing(t *testing.T) {
 	}
 }
 
+func TestRevisionChangesWithWhatIsWritten(t *testing.T) {
+	x := newFixture(t)
+	x.write("a", "1")
+	before := x.cat.Revision()
+	x.scan()
+	scanned := x.cat.Revision()
+	x.scan()
+	if scanned == before || x.cat.Revision() != scanned {
+		t.Errorf("revision %d, after a scan %d, after one that found nothing %d", before, scanned, x.cat.Revision())
+	}
+}
+
 func TestWhatBecomesSomethingElse(t *testing.T) {
 	x := newFixture(t)
 	x.write("keep", "k")

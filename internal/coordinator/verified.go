@@ -12,7 +12,12 @@ import (
 type Verification struct {
 	// Replicas is all of them. Of Overdue ones that is longer ago than asked about, of Unknown ones nobody has said yet.
 	Replicas, Overdue, Unknown int64
+	// Oldest is when the first of the others was read, Unix seconds: none of them is overdue before that is too long ago. 0: there are none.
+	Oldest int64
 }
+
+// Revision changes whenever the catalog does.
+func (c *Coordinator) Revision() uint64 { return c.cat.Revision() }
 
 // Verification counts what was read since a time. It goes through the whole catalog.
 func (c *Coordinator) Verification(ctx context.Context, since time.Time) (v Verification, err error) {
@@ -31,6 +36,8 @@ func (c *Coordinator) Verification(ctx context.Context, since time.Time) (v Veri
 				v.Unknown++
 			case r.Verified < due:
 				v.Overdue++
+			case v.Oldest == 0 || r.Verified < v.Oldest:
+				v.Oldest = r.Verified
 			}
 		}
 		return true

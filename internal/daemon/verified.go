@@ -10,10 +10,10 @@ import (
 )
 
 const (
-	// recountAfter is how long a count of verified replicas is good for, and recountCost how many times longer than it took: counting
-	// goes through the whole catalog.
+	// Counting goes through the whole catalog. While that changes, a count is good for recountAfter, and for recountCost times as long
+	// as it took; while nothing changes, for as long as none of what was counted becomes overdue.
 	recountAfter = 2 * time.Second
-	recountCost  = 50
+	recountCost  = 200
 	// recountTimeout bounds one count.
 	recountTimeout = time.Minute
 )
@@ -28,6 +28,7 @@ type verification struct {
 	mu       sync.Mutex // held while it is counted
 	counts   coordinator.Verification
 	interval time.Duration
+	revision uint64 // of the catalog
 	expires  time.Time
 	err      error
 }
@@ -39,16 +40,22 @@ func (v *verifications) of(source *v1.Source, c *coordinator.Coordinator) (coord
 	defer one.mu.Unlock()
 	interval := source.Spec.Verify.Interval.Duration
 	start := time.Now()
-	if start.Before(one.expires) && one.interval == interval {
+	revision := c.Revision()
+	if one.interval == interval && (start.Before(one.expires) || one.err == nil && revision == one.revision && one.stands(start)) {
 		return one.counts, one.err
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), recountTimeout)
 	defer cancel()
-	one.interval = interval
+	one.interval, one.revision = interval, revision
 	one.counts, one.err = c.Verification(ctx, start.Add(-interval))
 	took := time.Since(start)
 	one.expires = time.Now().Add(max(recountAfter, recountCost*took))
 	return one.counts, one.err
+}
+
+// stands tells whether the count of an unchanged catalog would be the same now.
+func (v *verification) stands(now time.Time) bool {
+	return v.counts.Oldest == 0 || now.Before(time.Unix(v.counts.Oldest, 0).Add(v.interval))
 }
 
 func (v *verifications) one(source v1.SourceName) *verification {
