@@ -61,13 +61,19 @@ func (r *VerifyReconciler) Reconcile(ctx context.Context, name v1.LocationName) 
 		}
 		interval := want.Spec.Verify.Interval.Duration
 		pause = min(pause, interval/20)
-		due := r.Env.now().Add(-dueAfter(interval)).Unix()
-		pick := func(record location.Record) bool { return record.Verified <= due }
+		now := r.Env.now()
+		pick := func(record location.Record) bool { return isDue(time.Unix(record.Verified, 0), now, interval) }
 		if err := r.Verify(ctx, l, want, Reading{Pick: pick, SampleAbove: sampleAbove(want)}, nil); err != nil {
 			return reconcile.Result{}, err
 		}
 	}
 	return reconcile.Result{RequeueAfter: r.Env.jitter(max(pause, minVerifyPause))}, nil
+}
+
+// isDue tells whether a replica that was read last at a time is to be read again. A time in the future is of a clock that was wrong, and
+// tells nothing; clocks of one host do not differ by a day else.
+func isDue(verified, now time.Time, interval time.Duration) bool {
+	return !verified.After(now.Add(-dueAfter(interval))) || verified.After(now.Add(24*time.Hour))
 }
 
 // dueAfter is the age at which a replica is read again: early enough that it is done before the interval has passed.

@@ -147,7 +147,7 @@ func (b *Batch) inspectOne(ctx context.Context, hash *hasher, at folder, a *arri
 		err = fsync(fd)
 	}
 	a.out.Record.Digest, a.blocks = digest, hash.blocks.of(digest)
-	a.out.Record.Verified = b.l.now().Unix()
+	a.out.Record.Verified = b.l.cfg.Clock().Unix()
 	return err
 }
 

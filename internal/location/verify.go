@@ -191,7 +191,7 @@ func (l *Location) noteVerdicts(ctx context.Context, source v1.SourceName, check
 				verdicts[i] = NotHeld // it was being replaced; the next round tells
 				continue
 			}
-			if err := s.note(&now, verdicts[i], l.now().Unix()); err != nil {
+			if err := s.note(&now, verdicts[i], l.cfg.Clock().Unix()); err != nil {
 				return err
 			}
 			if checks[i].noted != nil {
