@@ -33,7 +33,7 @@ fresh() {
   mkdir -p "$1"
   if [ "$(id -u)" = 0 ] && [ -e /dev/loop-control ] && command -v mkfs.ext4 >/dev/null; then
     truncate -s "$2M" "$1.image"
-    mkfs.ext4 -q -F -E lazy_itable_init=0,lazy_journal_init=0 "$1.image" 2>/dev/null
+    mkfs.ext4 -q -F -i 4096 -E lazy_itable_init=0,lazy_journal_init=0 "$1.image" 2>/dev/null
     mount -o loop "$1.image" "$1" 2>/dev/null || true
   fi
 }
