@@ -37,7 +37,7 @@ func TestVerificationIsCountedAsItWas(t *testing.T) {
 			t.Errorf("of the last %v: %+v, %v; want %+v", ago, got, err, want)
 		}
 	}
-	count(2*time.Hour, Verification{Replicas: 4, Unknown: 1})
+	count(2*time.Hour, Verification{Replicas: 4, Unknown: 1, Oldest: w.now.Unix() - 3600})
 	count(30*time.Minute, Verification{Replicas: 4, Overdue: 3, Unknown: 1})
 
 	b := w.peers["b"]
@@ -47,7 +47,7 @@ func TestVerificationIsCountedAsItWas(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	count(30*time.Minute, Verification{Replicas: 4, Overdue: 2})
+	count(30*time.Minute, Verification{Replicas: 4, Overdue: 2, Oldest: w.now.Unix()})
 	if at := w.file("f").Status.Replicas; at[0].VerifiedTime.Equal(at[1].VerifiedTime) {
 		t.Errorf("both replicas of f are said to have been read at %v", at[0].VerifiedTime)
 	}
