@@ -294,11 +294,6 @@ func (c *Coordinator) finish(from v1.HostName, req *Confirm, checks []checking) 
 	defer c.mu.Unlock()
 	at := catalog.Holder{Host: from, Location: req.Location}
 	claimed := int64(0)
-	defer func() {
-		if claimed > 0 {
-			c.admission.confirmed(claimed, c.clock())
-		}
-	}()
 	for i := range checks {
 		x := &checks[i]
 		if x.key == "" {
@@ -317,5 +312,8 @@ func (c *Coordinator) finish(from v1.HostName, req *Confirm, checks []checking) 
 		case OutcomeNo:
 			c.refusals.add(x.key, at, c.clock(), firstPause)
 		}
+	}
+	if claimed > 0 {
+		c.admission.confirmed(claimed, c.clock())
 	}
 }

@@ -13,17 +13,16 @@ import (
 // maxSingled is how many files are looked at one by one for feasibility; the others are all smaller.
 const maxSingled = 256
 
-// Feasible says why so many replicas of each file don't fit, and what to do; empty if they do, or if that can't be told.
+// Feasible says why so many replicas of each file don't fit, and what to do; empty if they do, or if that can't be told: also while
+// hosts that lend space have not been heard of.
 func (c *Coordinator) Feasible(replicas int) string {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	v := c.look()
-	var s Status
-	holding := make([]sum, len(v.hosts))
-	for _, class := range c.cat.Classes() {
-		s.count(v, &class, holding)
+	if len(c.unheard()) > 0 {
+		return ""
 	}
-	return c.feasible(v, replicas, holding)
+	v := c.look()
+	return c.feasible(v, replicas, new(Status).countAll(c.cat, v))
 }
 
 // feasible is Feasible; holding is what each host of the view holds. Room is what hosts said last, also those that are silent for a

@@ -61,10 +61,7 @@ func (c *Coordinator) Status() Status {
 	if v.amnesic {
 		s.WaitingFor = c.waitingFor()
 	}
-	holding := make([]sum, len(v.hosts))
-	for _, class := range c.cat.Classes() {
-		s.count(v, &class, holding)
-	}
+	holding := s.countAll(c.cat, v)
 	s.PlaceableMessage = c.feasible(v, v.min, holding)
 	s.Placeable = s.PlaceableMessage == ""
 	s.Unheard = c.unheard()
@@ -81,6 +78,15 @@ func (c *Coordinator) Status() Status {
 		}
 	}
 	return s
+}
+
+// countAll adds all classes and returns what each host of the view holds.
+func (s *Status) countAll(cat *catalog.Catalog, v *view) (holding []sum) {
+	holding = make([]sum, len(v.hosts))
+	for _, class := range cat.Classes() {
+		s.count(v, &class, holding)
+	}
+	return holding
 }
 
 // count adds one class.

@@ -75,9 +75,6 @@ func (b *backend) feasibleHere(q feasibleRequest) string {
 	if running == nil {
 		return ""
 	}
-	if counts := running.Coordinator.Status(); len(counts.Unheard) > 0 {
-		return ""
-	}
 	return running.Coordinator.Feasible(q.Replicas)
 }
 
