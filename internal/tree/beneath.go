@@ -14,6 +14,11 @@ const folderFlags = unix.O_RDONLY | unix.O_DIRECTORY | unix.O_NOFOLLOW | unix.O_
 // a link nor the length of the path matters. ErrOtherFileSystem: the path leaves the root's, and may not; whatever is absent
 // there says nothing.
 func (t *Tree) openFolder(root int, path string) (int, error) {
+	if strings.Contains(path, "/") {
+		if fd, ok := t.openFolderAtOnce(root, path); ok {
+			return fd, nil
+		}
+	}
 	at := root
 	for path != "" {
 		var name string
