@@ -7,5 +7,3 @@ import (
 
 // linkRefused is NetBSD's word for O_NOFOLLOW having met a link.
 func linkRefused(err error) bool { return errors.Is(err, syscall.EFTYPE) }
-
-func (*Tree) openFolderAtOnce(int, string) (int, bool) { return -1, false }

@@ -9,5 +9,3 @@ import (
 
 // linkRefused is FreeBSD's and DragonFly's word for O_NOFOLLOW having met a link.
 func linkRefused(err error) bool { return errors.Is(err, syscall.EMLINK) }
-
-func (*Tree) openFolderAtOnce(int, string) (int, bool) { return -1, false }

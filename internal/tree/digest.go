@@ -2,16 +2,14 @@ package tree
 
 import (
 	"context"
-	"crypto/sha256"
 	"fmt"
-	"sync"
 	"time"
 
-	v1 "clusterbackup/api/v1"
 	"golang.org/x/sys/unix"
-)
 
-var blocks = sync.Pool{New: func() any { return new([256 << 10]byte) }}
+	v1 "clusterbackup/api/v1"
+	"clusterbackup/internal/beneath"
+)
 
 // Digest reads one file and returns the SHA-256 of its bytes, if it is the version that want describes (SameVersion) from
 // the first byte to the last. ErrChanged: it is another version, or became one. ErrGone: as for Stat.
@@ -38,27 +36,10 @@ func digest(ctx context.Context, fd int, want *Entry) (sum v1.Digest, err error)
 	if err := settle(ctx, want, time.Now()); err != nil {
 		return sum, err
 	}
-	hash := sha256.New()
-	block := blocks.Get().(*[256 << 10]byte)
-	defer blocks.Put(block)
-	for {
-		n, err := retry(func() (int, error) { return unix.Read(fd, block[:]) })
-		if err != nil {
-			return sum, err
-		}
-		if n == 0 {
-			break
-		}
-		hash.Write(block[:n])
-		if err := ctx.Err(); err != nil {
-			return sum, err
-		}
-	}
-	if err := unchanged(fd, want); err != nil {
+	if sum, err = beneath.Digest(ctx, fd); err != nil {
 		return sum, err
 	}
-	hash.Sum(sum[:0])
-	return sum, nil
+	return sum, unchanged(fd, want)
 }
 
 func unchanged(fd int, want *Entry) error {
