@@ -31,7 +31,11 @@ func addHolder(ts *testscript.TestScript, _ bool, args []string) {
 	key := admin.HolderKey{Host: v1.HostName(host), Location: v1.LocationName(host + "-disk")}
 	fake := ts.Value(fakeKey{}).(*admintest.Fake)
 	now := time.Now()
-	fake.AllHolders = append(fake.AllHolders, admin.Holder{HolderKey: key, Address: host + ".lan:7420", Live: len(args) < 3, Manifest: generation, ManifestTime: now})
+	one := admin.Holder{HolderKey: key, Address: host + ".lan:7420", Live: len(args) < 3, Manifest: generation, ManifestTime: now}
+	if !one.Live {
+		one.Why = "host does not answer"
+	}
+	fake.AllHolders = append(fake.AllHolders, one)
 	if fake.Manifests == nil {
 		fake.Manifests, fake.AllHoldings = map[admin.HolderKey][]byte{}, map[admin.HolderKey][]admin.Holding{}
 	}
