@@ -58,9 +58,12 @@ type Identity struct {
 }
 
 // Same tells whether two identities, perhaps from before and after a reboot, are of the same folder: equal inode, and equal
-// device or equal, known file system id.
+// file system id, or equal device where one has no such id. Another disk often gets the device number of the one before it.
 func (i Identity) Same(o Identity) bool {
-	return i.Inode == o.Inode && (i.Device == o.Device || i.FSID != 0 && i.FSID == o.FSID)
+	if i.FSID != 0 && o.FSID != 0 {
+		return i.Inode == o.Inode && i.FSID == o.FSID
+	}
+	return i.Inode == o.Inode && i.Device == o.Device
 }
 
 // Problem is one path that could not be read or is not backed up. The walk goes on after it.

@@ -74,7 +74,15 @@ func (t *Tree) Identity() (Identity, error) {
 	if err != nil {
 		return Identity{}, err
 	}
-	return t.identity, unix.Close(fd)
+	defer unix.Close(fd)
+	now, err := identify(fd)
+	if err != nil {
+		return Identity{}, fmt.Errorf("open source %q: %w", t.root, err)
+	}
+	if now != t.identity {
+		return Identity{}, fmt.Errorf("open source %q: %w", t.root, ErrRootChanged)
+	}
+	return now, nil
 }
 
 // Stat looks at one path. ErrGone: it is not there, or is excluded, or a folder on the way is no folder (any more).
