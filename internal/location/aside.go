@@ -54,9 +54,9 @@ func (l *Location) planVersion(c *cursor, sync *syncer, source v1.SourceName, re
 	if err != nil {
 		return nil, err
 	}
-	in := &intent{kind: intentRetire, source: source, record: rec, reason: reason, count: keep.count}
+	in := &intent{kind: intentRetire, source: source, record: rec, reason: reason, count: keep.count, aside: wholeSecond(l.aging())}
+	in.until = wholeSecond(in.aside.Add(keep.keep))
 	for in.since = l.now().Unix(); ; in.since++ {
-		in.until = in.since + int64(keep.keep/time.Second)
 		in.name = join(dir, versionBase(base, in.since))
 		taken, err := at.exists(versionBase(base, in.since))
 		if err != nil {
