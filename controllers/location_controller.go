@@ -114,7 +114,7 @@ func (r *LocationReconciler) openLocation(name v1.LocationName, want *v1.Locatio
 	config := r.Config
 	config.Name, config.Root, config.Init = name, want.Spec.Path, true
 	if config.Uptime == nil {
-		config.Uptime = monotonic
+		config.Uptime = uptime
 	}
 	config.Capacity, config.Reserve = limitsOf(want)
 	if err := r.makeParents(name, want.Spec.Path); err != nil {
