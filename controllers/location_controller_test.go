@@ -170,7 +170,7 @@ func TestRetentionOutlivesItsSource(t *testing.T) {
 	h := newHouse(t, "b", 9000*time.Hour)
 	l := h.keep()
 	h.put(l, "one")
-	l = h.keep()
+	h.keep()
 	h.want.sources, h.deleted = nil, true
 	l = h.keep()
 	h.holds(l, "the source is deleted", nil, []string{"one"})

@@ -139,7 +139,7 @@ func (r *ScanReconciler) openTree(k *keptSource, want *v1.Source) (*tree.Tree, e
 		return nil, err
 	}
 	r.Set.change(func() {
-		k.rescan = k.rescan || identity != k.root
+		k.rescan = k.rescan || !identity.Same(k.root)
 		k.root = identity
 	})
 	return t, k.offer(t, identity)

@@ -79,10 +79,10 @@ func (t *Tree) Identity() (Identity, error) {
 	if err != nil {
 		return Identity{}, fmt.Errorf("open source %q: %w", t.root, err)
 	}
-	if now != t.identity {
+	if !now.Same(t.identity) {
 		return Identity{}, fmt.Errorf("open source %q: %w", t.root, ErrRootChanged)
 	}
-	return now, nil
+	return t.identity, nil
 }
 
 // Stat looks at one path. ErrGone: it is not there, or is excluded, or a folder on the way is no folder (any more).
@@ -175,5 +175,5 @@ func identify(fd int) (Identity, error) {
 	if err := statFD(fd, &e); err != nil {
 		return Identity{}, err
 	}
-	return Identity{Device: e.Device, Inode: e.Inode, FSID: fileSystemID(fd)}, nil
+	return Identity{Device: e.Device, Inode: e.Inode, FSID: fileSystemID(fd), Born: born(fd)}, nil
 }
