@@ -233,6 +233,7 @@ func (r *ScanReconciler) scan(ctx context.Context, k *keptSource, t *tree.Tree) 
 	if err := k.offer(t, identity); err != nil || !result.Again {
 		return err
 	}
+	r.Log.Info("Root or file system is another than was known, and the same tree", "source", k.name, "files", result.Files)
 	return r.scan(ctx, k, t)
 }
 
