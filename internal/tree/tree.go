@@ -74,15 +74,7 @@ func (t *Tree) Identity() (Identity, error) {
 	if err != nil {
 		return Identity{}, err
 	}
-	defer unix.Close(fd)
-	now, err := identify(fd)
-	if err != nil {
-		return Identity{}, fmt.Errorf("open source %q: %w", t.root, err)
-	}
-	if !now.Same(t.identity) {
-		return Identity{}, fmt.Errorf("open source %q: %w", t.root, ErrRootChanged)
-	}
-	return t.identity, nil
+	return t.identity, unix.Close(fd)
 }
 
 // Stat looks at one path. ErrGone: it is not there, or is excluded, or a folder on the way is no folder (any more).
@@ -145,12 +137,12 @@ func (t *Tree) open() (int, error) {
 	if err != nil {
 		return -1, err
 	}
-	var e Entry
-	if err := statFD(fd, &e); err != nil {
+	now, err := identify(fd)
+	if err != nil {
 		unix.Close(fd)
 		return -1, fmt.Errorf("open source %q: %w", t.root, err)
 	}
-	if e.Inode != t.identity.Inode || e.Device != t.identity.Device {
+	if now.Device != t.identity.Device || !now.Same(t.identity) {
 		unix.Close(fd)
 		return -1, fmt.Errorf("open source %q: %w", t.root, ErrRootChanged)
 	}
