@@ -85,7 +85,7 @@ dist: ## Build release archives for every platform into dist/.
 ##@ Measurements and proof
 
 .PHONY: bench
-bench: setup build ## First backup, scan, idle: ratios against rsync and find in the same run.
+bench: setup build ## First backup, restore, scan, idle: ratios against rsync and find in the same run.
 	hack/bench.sh
 
 .PHONY: bench-transport

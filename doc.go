@@ -10,7 +10,8 @@
 //
 // The loops run on the engine in reconcile; hosts talk through transport; who is who is internal/pki. internal/daemon wires a
 // host, internal/admin is what administrators may ask it, internal/cli and internal/web do ask. internal/restore brings files
-// back from whichever holders are up, by the manifest (internal/manifest) that each of them has.
+// back from whichever holders are up, by the manifest (internal/manifest) that each of them has. Whoever opens files of a source,
+// a location or a target goes through internal/beneath, which follows no link.
 //
 // Arrows between the rooms are kept by a test in hack.
 package clusterbackup

@@ -202,10 +202,10 @@ func (r *CopyReconciler) unanswered(c Client, err error) time.Duration {
 	if r.silent == nil {
 		r.silent = map[Client]int{}
 	}
-	if r.silent[c]++; r.silent[c] == 2 { // a source that was made just now may not be open yet
+	if r.silent[c]++; r.silent[c] == 5 { // a source that was made just now may not be open yet
 		r.Log.Info("Coordinator does not answer", "source", c.Source, "peer", c.Coordinator, "reason", err.Error())
 	}
-	return min(500*time.Millisecond<<min(r.silent[c], 8), maxSilence)
+	return min(50*time.Millisecond<<min(r.silent[c], 10), maxSilence)
 }
 
 // maxSilence is how long a coordinator that does not answer is left alone at the most.
@@ -215,7 +215,7 @@ const maxSilence = 30 * time.Second
 func (r *CopyReconciler) answered(c Client) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.silent[c] > 1 {
+	if r.silent[c] > 4 {
 		r.Log.Info("Coordinator answers again", "source", c.Source, "peer", c.Coordinator)
 	}
 	delete(r.silent, c)

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Measures whole programs and prints ratios against rsync and find in the same run; absolute times mean little on a shared machine.
-#   hack/bench.sh [first|scan|idle …]     default: all
+#   hack/bench.sh [first|restore|scan|idle …]     default: all
 # TREES: which trees the first backup is measured with (default: "gosrc small giant"); ROUNDS: how often each (3).
 # SMALL: number of small files (100000); SCAN: number of files of the scan (200000); GIANT: MiB of each of four files (1024).
 # As root on Linux each destination is an ext4 of its own, fresh: on a used one, what was deleted in the last minutes slows down
@@ -118,18 +118,44 @@ plain_first() {
   echo "$seconds"
 }
 
-# first_backup MIB: appends to ours, sets copied. The hosts are up and rest when it begins.
-first_backup() {
+# protect N MIB: backs the source up to N holders, new. The hosts are up and rest when it begins. Sets took.
+protect() {
   local start
-  cluster 2 "$1"
+  cluster "$1" "$2"
   sleep 3
   sync; start=$(now)
-  ctl create source bench --host h0 --path "$work/source" --replicas 2 >/dev/null
+  ctl create source bench --host h0 --path "$work/source" --replicas "$1" >/dev/null
   ctl wait source/bench --for=condition=Protected --timeout 550s >/dev/null
-  ours+=("$(since "$start")")
+  took=$(since "$start")
+}
+
+# first_backup MIB: appends to ours, sets copied.
+first_backup() {
+  protect 2 "$1"
+  ours+=("$took")
   copied=$(($(metric 27503 clusterbackup_copied_bytes_total) + $(metric 27505 clusterbackup_copied_bytes_total)))
   stop
   clean "$work/disk1" "$work/disk2"
+}
+
+restore() {
+  tree small "$work/source"
+  local size=$(($(du -sm "$work/source" | cut -f1) * 5 / 4 + 1024)) round start plain=() ours=() ratios=()
+  protect 1 "$size"
+  for round in $(seq "${ROUNDS:-3}"); do
+    fresh "$work/to" "$size"
+    sync; start=$(now); rsync -a "$work/disk1/backup/bench/" "$work/to/files/"; plain+=("$(since "$start")")
+    clean "$work/to"; fresh "$work/to" "$size"
+    sync; start=$(now); ctl restore bench --to "$work/to/files" >/dev/null; ours+=("$(since "$start")")
+    diff -r "$work/source" "$work/to/files"
+    clean "$work/to"
+    ratios+=("$(ratio "${ours[-1]}" "${plain[-1]}")")
+  done
+  printf '\nrestore of %s small files from one holder (medians of %s rounds): rsync -a %ss, this %ss, ratio %s\n' \
+    "$small" "${ROUNDS:-3}" "$(median "${plain[@]}")" "$(median "${ours[@]}")" "$(median "${ratios[@]}")"
+  stop
+  clean "$work/disk1"
+  rm -rf "$work/source"
 }
 
 scan() {
@@ -180,5 +206,5 @@ idle() {
   rm -rf "$work/source"
 }
 
-[ $# -gt 0 ] || set -- first scan idle
+[ $# -gt 0 ] || set -- first restore scan idle
 for part in "$@"; do "$part"; done

@@ -165,6 +165,8 @@ type Holder struct {
 	HolderKey
 	Address string `json:"address"` // HOST:PORT of its host
 	Live    bool   `json:"live"`    // it answers now
+	// Why says why it does not; what it holds is not known then.
+	Why string `json:"why,omitempty"`
 	// Manifest is the generation of the listing it has: the greater, the newer. Zero: it has none.
 	Manifest v1.Generation `json:"manifest"`
 	// ManifestTime is the source's clock when that listing was made.

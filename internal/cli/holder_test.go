@@ -31,6 +31,10 @@ func addHolder(ts *testscript.TestScript, _ bool, args []string) {
 	key := admin.HolderKey{Host: v1.HostName(host), Location: v1.LocationName(host + "-disk")}
 	fake := ts.Value(fakeKey{}).(*admintest.Fake)
 	now := time.Now()
+	one := admin.Holder{HolderKey: key, Address: host + ".lan:7420", Live: len(args) < 3, Manifest: generation, ManifestTime: now}
+	if !one.Live {
+		one.Why = "host does not answer"
+	}
 	var listing bytes.Buffer
 	w, err := manifest.NewWriter(&listing, manifest.Header{Source: source, ClusterUID: "c-1", Generation: generation, Time: now, Host: "mini"})
 	ts.Check(err)
@@ -41,7 +45,7 @@ func addHolder(ts *testscript.TestScript, _ bool, args []string) {
 	var holdings []admin.Holding
 	eachFile(ts, ts.MkAbs("locations/"+host+"/"+string(source)), func(h admin.Holding) { holdings = append(holdings, h) })
 	fake.Change(func() {
-		fake.AllHolders = append(fake.AllHolders, admin.Holder{HolderKey: key, Address: host + ".lan:7420", Live: len(args) < 3, Manifest: generation, ManifestTime: now})
+		fake.AllHolders = append(fake.AllHolders, one)
 		if fake.Manifests == nil {
 			fake.Manifests, fake.AllHoldings = map[admin.HolderKey][]byte{}, map[admin.HolderKey][]admin.Holding{}
 		}

@@ -221,16 +221,16 @@ func (c *restoreCluster) Holders(ctx context.Context, source v1.SourceName) ([]r
 	return live, nil
 }
 
-// downNote names the holders that do not answer.
+// downNote names the holders that do not answer, and says why.
 func (c *restoreCluster) downNote() string {
 	note := ""
 	for i, h := range c.down {
 		if i == 0 {
-			note = "; not up: "
+			note = "; out of reach: "
 		} else {
 			note += ", "
 		}
-		note += string(h.Host) + "/" + string(h.Location)
+		note += fmt.Sprintf("%s/%s (%s)", h.Host, h.Location, h.Why)
 	}
 	return note
 }

@@ -104,7 +104,8 @@ func parseGoal(r ref, what string) (goal, error) {
 func (p *Program) wait(ctx context.Context, goals []goal, timeout time.Duration) error {
 	waiting, cancel := context.WithTimeout(ctx, timeout+patience)
 	defer cancel()
-	deadline := time.Now().Add(timeout)
+	began := time.Now()
+	deadline := began.Add(timeout)
 	for {
 		missing, err := p.lookAt(waiting, &goals)
 		switch {
@@ -117,7 +118,8 @@ func (p *Program) wait(ctx context.Context, goals []goal, timeout time.Duration)
 		case !time.Now().Before(deadline):
 			return timedOut(goals, timeout, missing, err)
 		}
-		pause(waiting, min(p.Poll, time.Until(deadline)))
+		// What took long may be noticed later than what comes at once.
+		pause(waiting, min(p.Poll, max(time.Since(began)/20, 20*time.Millisecond), time.Until(deadline)))
 	}
 }
 

@@ -85,11 +85,11 @@ func (h *holders) Holders(ctx context.Context, source v1.SourceName) ([]admin.Ho
 			if err != nil {
 				found = nil
 				for _, l := range locations {
-					found = append(found, admin.Holder{HolderKey: admin.HolderKey{Host: host, Location: l}})
+					found = append(found, admin.Holder{HolderKey: admin.HolderKey{Host: host, Location: l}, Why: "host does not answer"})
 				}
 			}
 			for i := range found {
-				found[i].Address, found[i].Live = h.peers.address(host), err == nil
+				found[i].Address, found[i].Live = h.peers.address(host), found[i].Why == ""
 			}
 			mu.Lock()
 			defer mu.Unlock()
@@ -130,7 +130,7 @@ func (h *holders) at(ctx context.Context, host v1.HostName, source v1.SourceName
 	return *found, nil
 }
 
-// here lists the open locations of this host that hold something of source.
+// here lists the open locations of this host that hold something of source, and those that are not open, which may.
 func (h *holders) here(ctx context.Context, source v1.SourceName) ([]admin.Holder, error) {
 	open, done := h.locations.Use()
 	defer done()
@@ -148,6 +148,11 @@ func (h *holders) here(ctx context.Context, source v1.SourceName) ([]admin.Holde
 			holder.Manifest, holder.ManifestTime = header.Generation, header.Time
 		}
 		found = append(found, holder)
+	}
+	for _, l := range h.locations.States() {
+		if l.Err != nil {
+			found = append(found, admin.Holder{HolderKey: admin.HolderKey{Host: h.host, Location: l.Name}, Why: l.Err.Error()})
+		}
 	}
 	return found, nil
 }

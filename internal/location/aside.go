@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	v1 "clusterbackup/api/v1"
+	"clusterbackup/internal/beneath"
 )
 
 const (
@@ -20,7 +21,7 @@ const (
 	maxName      = 255
 )
 
-func versionsFolder(source v1.SourceName) string { return join(versionsRoot, string(source)) }
+func versionsFolder(source v1.SourceName) string { return beneath.Join(versionsRoot, string(source)) }
 
 // versionBase is a version's name: the file's, "~", and when it stopped being current. A name that would be too long is cut, and
 // told apart by a part of its hash.
@@ -38,18 +39,18 @@ func shortHash(s string) string {
 }
 
 // planVersion finds a free name in versions/ for what is to be set aside, and makes the folder for it.
-func (l *Location) planVersion(c *cursor, sync *syncer, source v1.SourceName, rec Record, keep promise, reason Reason) (*intent, error) {
-	root, err := l.top.ensure(versionsFolder(source), 0o700, sync.touched)
+func (l *Location) planVersion(c *beneath.Cursor, sync *syncer, source v1.SourceName, rec Record, keep promise, reason Reason) (*intent, error) {
+	root, err := l.top.Ensure(versionsFolder(source), 0o700, sync.touched)
 	if err != nil {
 		return nil, err
 	}
-	root.close()
-	dir, base := split(string(rec.Path))
-	at, err := c.make(join(versionsFolder(source), dir), sync.touched)
-	var inWay *inTheWayError
+	root.Close()
+	dir, base := beneath.Split(string(rec.Path))
+	at, err := c.Make(beneath.Join(versionsFolder(source), dir), sync.touched)
+	var inWay *beneath.InTheWayError
 	if errors.As(err, &inWay) || errors.Is(err, unix.ENAMETOOLONG) { // an older version has the folder's name
 		dir = "~" + shortHash(dir)
-		at, err = c.make(join(versionsFolder(source), dir), sync.touched)
+		at, err = c.Make(beneath.Join(versionsFolder(source), dir), sync.touched)
 	}
 	if err != nil {
 		return nil, err
@@ -57,8 +58,8 @@ func (l *Location) planVersion(c *cursor, sync *syncer, source v1.SourceName, re
 	in := &intent{kind: intentRetire, source: source, record: rec, reason: reason, count: keep.count, aside: wholeSecond(l.aging())}
 	in.until = wholeSecond(in.aside.Add(keep.keep))
 	for in.since = l.now().Unix(); ; in.since++ {
-		in.name = join(dir, versionBase(base, in.since))
-		taken, err := at.exists(versionBase(base, in.since))
+		in.name = beneath.Join(dir, versionBase(base, in.since))
+		taken, err := at.Exists(versionBase(base, in.since))
 		if err != nil {
 			return nil, err
 		}
@@ -69,16 +70,16 @@ func (l *Location) planVersion(c *cursor, sync *syncer, source v1.SourceName, re
 }
 
 // linkAside gives what is called base in from its name in versions/ as well; where there are no hard links, instead.
-func (l *Location) linkAside(c *cursor, sync *syncer, source v1.SourceName, in *intent, from folder, base string) error {
-	dir, name := split(join(versionsFolder(source), in.name))
-	at, err := c.find(dir)
+func (l *Location) linkAside(c *beneath.Cursor, sync *syncer, source v1.SourceName, in *intent, from beneath.Folder, base string) error {
+	dir, name := beneath.Split(beneath.Join(versionsFolder(source), in.name))
+	at, err := c.Find(dir)
 	if err != nil {
 		return err
 	}
 	if l.links {
-		err = from.link(base, at, name)
+		err = from.Link(base, at, name)
 	} else {
-		err = from.rename(base, at, name)
+		err = from.Rename(base, at, name)
 	}
 	if err != nil {
 		return fmt.Errorf("keep earlier version %q: %w", in.name, err)
@@ -89,25 +90,25 @@ func (l *Location) linkAside(c *cursor, sync *syncer, source v1.SourceName, in *
 
 // undoAside takes a version back whose successor could not take its place.
 func (l *Location) undoAside(source v1.SourceName, in *intent, dir, base string) error {
-	vdir, vbase := split(join(versionsFolder(source), in.name))
-	versions, err := l.top.open(vdir)
+	vdir, vbase := beneath.Split(beneath.Join(versionsFolder(source), in.name))
+	versions, err := l.top.Open(vdir)
 	if err != nil {
 		return err
 	}
-	defer versions.close()
-	at, err := l.top.open(dir)
+	defer versions.Close()
+	at, err := l.top.Open(dir)
 	if err != nil {
 		return err
 	}
-	defer at.close()
-	there, err := at.exists(base)
+	defer at.Close()
+	there, err := at.Exists(base)
 	if err != nil {
 		return err
 	}
 	if there {
-		err = versions.remove(vbase)
+		err = versions.Remove(vbase)
 	} else {
-		err = versions.rename(vbase, at, base)
+		err = versions.Rename(vbase, at, base)
 	}
 	if isAbsent(err) {
 		return nil
@@ -143,27 +144,27 @@ func (l *Location) retireAt(ctx context.Context, source v1.SourceName, path stri
 
 // examine makes a record of a file that nothing is known of.
 func (l *Location) examine(ctx context.Context, path string, rel v1.RelPath) (Record, error) {
-	dir, base := split(path)
-	at, err := l.top.open(dir)
+	dir, base := beneath.Split(path)
+	at, err := l.top.Open(dir)
 	if err != nil {
 		return Record{}, err
 	}
-	defer at.close()
+	defer at.Close()
 	hash := newHasher()
 	defer hash.close()
 	return examineIn(ctx, hash, at, base, rel)
 }
 
-func examineIn(ctx context.Context, hash *hasher, at folder, base string, rel v1.RelPath) (Record, error) {
-	st, err := at.stat(base)
+func examineIn(ctx context.Context, hash *hasher, at beneath.Folder, base string, rel v1.RelPath) (Record, error) {
+	st, err := at.Stat(base)
 	if err != nil {
 		return Record{}, err
 	}
-	if !isRegular(&st) {
+	if !beneath.IsRegular(&st) {
 		return Record{}, fmt.Errorf("%q: %w", rel, ErrNotRegular)
 	}
 	digest, err := hash.file(ctx, at, base, &st)
-	return Record{Path: rel, Digest: digest, Size: st.Size, ModTime: modTime(&st), Mode: uint32(st.Mode) & 0o7777}, err
+	return Record{Path: rel, Digest: digest, Size: st.Size, ModTime: beneath.ModTime(&st), Mode: uint32(st.Mode) & 0o7777}, err
 }
 
 const retireRun = 1000
@@ -194,46 +195,46 @@ func (l *Location) retireBelow(ctx context.Context, source v1.SourceName, path v
 			return err
 		}
 	}
-	dir, base := split(join(string(source), string(path)))
-	at, err := l.top.open(dir)
+	dir, base := beneath.Split(beneath.Join(string(source), string(path)))
+	at, err := l.top.Open(dir)
 	if err != nil {
 		return err
 	}
-	defer at.close()
+	defer at.Close()
 	if err := removeEmptyFolders(at, base); err != nil && !isAbsent(err) {
-		return fmt.Errorf("folder %q is in the way and holds files that are not replicas (move them elsewhere): %w", join(dir, base), err)
+		return fmt.Errorf("folder %q is in the way and holds files that are not replicas (move them elsewhere): %w", beneath.Join(dir, base), err)
 	}
 	return nil
 }
 
 // removeEmptyFolders removes a folder that has nothing but folders in it.
-func removeEmptyFolders(at folder, name string) error {
-	err := at.removeFolder(name)
+func removeEmptyFolders(at beneath.Folder, name string) error {
+	err := at.RemoveFolder(name)
 	if !errors.Is(err, unix.ENOTEMPTY) && !errors.Is(err, unix.EEXIST) {
 		return err
 	}
-	sub, err := at.child(name)
+	sub, err := at.Child(name)
 	if err != nil {
 		return err
 	}
-	defer sub.close()
-	names, err := sub.names()
+	defer sub.Close()
+	names, err := sub.Names()
 	if err != nil {
 		return err
 	}
 	for _, n := range names {
-		st, err := sub.stat(n)
+		st, err := sub.Stat(n)
 		if err != nil {
 			return err
 		}
-		if !isFolder(&st) {
+		if !beneath.IsFolder(&st) {
 			return unix.ENOTEMPTY
 		}
 		if err := removeEmptyFolders(sub, n); err != nil {
 			return err
 		}
 	}
-	return at.removeFolder(name)
+	return at.RemoveFolder(name)
 }
 
 // retire moves files to versions/, durably. Errors are per file, in the order of recs. Location.mu is held.
@@ -247,8 +248,8 @@ func (l *Location) retire(source v1.SourceName, recs []Record, keep promise, rea
 	errs := make([]error, len(recs))
 	plans := make([]*intent, len(recs))
 	var intents []*intent
-	versions := cursor{top: l.top}
-	defer versions.close()
+	versions := beneath.Cursor{Top: l.top}
+	defer versions.Close()
 	for i, rec := range recs {
 		if plans[i], errs[i] = l.planVersion(&versions, sync, source, rec, keep, reason); errs[i] == nil {
 			intents = append(intents, plans[i])
@@ -293,22 +294,22 @@ func (l *Location) retire(source v1.SourceName, recs []Record, keep promise, rea
 }
 
 // retireOne moves one file; one that is not there any more has nothing to be kept.
-func (l *Location) retireOne(versions *cursor, sync *syncer, source v1.SourceName, in *intent) (moved bool, err error) {
-	dir, base := split(join(string(source), string(in.record.Path)))
-	at, err := l.top.open(dir)
+func (l *Location) retireOne(versions *beneath.Cursor, sync *syncer, source v1.SourceName, in *intent) (moved bool, err error) {
+	dir, base := beneath.Split(beneath.Join(string(source), string(in.record.Path)))
+	at, err := l.top.Open(dir)
 	if isAbsent(err) {
 		return false, nil
 	}
 	if err != nil {
 		return false, err
 	}
-	defer at.close()
-	vdir, vbase := split(join(versionsFolder(source), in.name))
-	to, err := versions.find(vdir)
+	defer at.Close()
+	vdir, vbase := beneath.Split(beneath.Join(versionsFolder(source), in.name))
+	to, err := versions.Find(vdir)
 	if err != nil {
 		return false, err
 	}
-	err = at.rename(base, to, vbase)
+	err = at.Rename(base, to, vbase)
 	if isAbsent(err) {
 		return false, nil
 	}
@@ -321,7 +322,7 @@ func (l *Location) retireOne(versions *cursor, sync *syncer, source v1.SourceNam
 func (l *Location) prune(source v1.SourceName, recs []Record) {
 	last := ""
 	for i, rec := range recs {
-		dir := join(string(source), rec.Path.Dir())
+		dir := beneath.Join(string(source), rec.Path.Dir())
 		if i > 0 && dir == last {
 			continue
 		}
@@ -333,11 +334,11 @@ func (l *Location) prune(source v1.SourceName, recs []Record) {
 // pruneUp removes a folder, and those above it, as far as they are empty.
 func (l *Location) pruneUp(dir string) {
 	for dir != "" && dir != versionsRoot {
-		parent, base := split(dir)
-		at, err := l.top.open(parent)
+		parent, base := beneath.Split(dir)
+		at, err := l.top.Open(parent)
 		if err == nil {
-			err = at.removeFolder(base)
-			at.close()
+			err = at.RemoveFolder(base)
+			at.Close()
 		}
 		if err != nil && !isAbsent(err) {
 			return

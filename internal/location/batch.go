@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	v1 "clusterbackup/api/v1"
+	"clusterbackup/internal/beneath"
 )
 
 const (
@@ -102,12 +103,12 @@ func (b *Batch) takeFolder() error {
 			return fmt.Errorf("copy %q: %w", b.opts.Resume, ErrBusy)
 		}
 	}
-	at, err := l.top.ensure(join(partialRoot, b.name), 0o700, func(string) {})
+	at, err := l.top.Ensure(beneath.Join(partialRoot, b.name), 0o700, func(string) {})
 	if err != nil {
 		l.leaveResume(b.name)
 		return err
 	}
-	at.close()
+	at.Close()
 	return nil
 }
 
@@ -126,13 +127,13 @@ func (l *Location) takeResume(name string, reserved int64) bool {
 		return false
 	}
 	l.resumed[name] = struct{}{}
-	if partial, err := l.top.open(partialRoot); err == nil {
-		left := partial.treeBytes(name)
+	if partial, err := l.top.Open(partialRoot); err == nil {
+		left := partial.TreeBytes(name)
 		l.space.addIdle(-left, nil)
 		if left > reserved {
-			_ = partial.removeTree(name)
+			_ = partial.RemoveTree(name)
 		}
-		partial.close()
+		partial.Close()
 	}
 	return true
 }
@@ -179,12 +180,12 @@ func (b *Batch) Guard(ctx context.Context) (guarded context.Context, stop func()
 
 // missing is how many bytes are reserved and not there yet.
 func (b *Batch) missing() int64 {
-	partial, err := b.l.top.open(partialRoot)
+	partial, err := b.l.top.Open(partialRoot)
 	if err != nil {
 		return 0
 	}
-	defer partial.close()
-	return max(0, b.opts.Reservation.Bytes()-partial.treeBytes(b.name))
+	defer partial.Close()
+	return max(0, b.opts.Reservation.Bytes()-partial.TreeBytes(b.name))
 }
 
 // Close removes what was not published and gives up the room. What is left of a big file stays to be resumed. Close waits for no
@@ -195,21 +196,21 @@ func (b *Batch) Close() error {
 	}
 	b.closed = true
 	defer b.sync.close()
-	partial, err := b.sync.top.open(partialRoot)
+	partial, err := b.sync.top.Open(partialRoot)
 	if err != nil {
 		b.opts.Reservation.Release()
 		return fmt.Errorf("close batch: %w", err)
 	}
-	defer partial.close()
+	defer partial.Close()
 	if b.opts.Resume == "" {
-		err = partial.removeTree(b.name)
+		err = partial.RemoveTree(b.name)
 		b.opts.Reservation.Release()
 		return err
 	}
-	left := partial.treeBytes(b.name)
+	left := partial.TreeBytes(b.name)
 	if left == 0 || !b.l.space.leaves(0) {
-		err = partial.removeTree(b.name)
-		left = partial.treeBytes(b.name)
+		err = partial.RemoveTree(b.name)
+		left = partial.TreeBytes(b.name)
 	}
 	b.l.space.addIdle(left, b.opts.Reservation)
 	b.l.leaveResume(b.name)
@@ -218,37 +219,39 @@ func (b *Batch) Close() error {
 
 // sweep clears partial/ of what nobody works on: all but unfinished copies that can be resumed.
 func (l *Location) sweep() error {
-	partial, err := l.top.open(partialRoot)
+	partial, err := l.top.Open(partialRoot)
 	if err != nil {
 		return err
 	}
-	defer partial.close()
-	names, err := partial.names()
+	defer partial.Close()
+	names, err := partial.Names()
 	if err != nil {
 		return err
 	}
 	for _, name := range names {
 		if l.resumable(partial, name) {
-			l.space.addIdle(partial.treeBytes(name), nil)
+			l.space.addIdle(partial.TreeBytes(name), nil)
 			continue
 		}
-		if err := partial.removeTree(name); err != nil {
+		if err := partial.RemoveTree(name); err != nil {
 			l.cfg.Log.Error(err, "Unfinished copy could not be removed", "location", l.cfg.Name)
 		}
 	}
 	return nil
 }
 
-func (l *Location) resumable(partial folder, name string) bool {
-	st, err := partial.stat(name)
+func (l *Location) resumable(partial beneath.Folder, name string) bool {
+	st, err := partial.Stat(name)
 	return err == nil && strings.HasPrefix(name, resumePrefix) && st.Mode&unix.S_IFMT == unix.S_IFDIR &&
-		l.cfg.Clock().Sub(time.Unix(0, modTime(&st))) < resumeForDays*24*time.Hour
+		l.cfg.Clock().Sub(time.Unix(0, beneath.ModTime(&st))) < resumeForDays*24*time.Hour
 }
 
 // dropIdle removes unfinished copies that nobody works on, and tells whether there were any.
-func (l *Location) dropIdle() bool { return l.dropIdleIf(func(folder, string) bool { return true }) }
+func (l *Location) dropIdle() bool {
+	return l.dropIdleIf(func(beneath.Folder, string) bool { return true })
+}
 
-func (l *Location) dropIdleIf(drop func(partial folder, name string) bool) bool {
+func (l *Location) dropIdleIf(drop func(partial beneath.Folder, name string) bool) bool {
 	leave, err := l.enterToWrite(context.Background())
 	if err != nil {
 		return false
@@ -256,19 +259,19 @@ func (l *Location) dropIdleIf(drop func(partial folder, name string) bool) bool 
 	defer leave()
 	l.stateMu.Lock()
 	defer l.stateMu.Unlock()
-	partial, err := l.top.open(partialRoot)
+	partial, err := l.top.Open(partialRoot)
 	if err != nil {
 		return false
 	}
-	defer partial.close()
-	names, _ := partial.names()
+	defer partial.Close()
+	names, _ := partial.Names()
 	dropped := false
 	for _, name := range names {
 		if _, busy := l.resumed[name]; busy || !strings.HasPrefix(name, resumePrefix) || !drop(partial, name) {
 			continue
 		}
-		bytes := partial.treeBytes(name)
-		if partial.removeTree(name) == nil {
+		bytes := partial.TreeBytes(name)
+		if partial.RemoveTree(name) == nil {
 			l.space.addIdle(-bytes, nil)
 			dropped = true
 		}
@@ -279,24 +282,24 @@ func (l *Location) dropIdleIf(drop func(partial folder, name string) bool) bool 
 // probe finds out what the file system can: whether it takes different names for the same, as those of macOS and FAT do, and whether
 // it knows hard links.
 func (l *Location) probe() error {
-	partial, err := l.top.open(partialRoot)
+	partial, err := l.top.Open(partialRoot)
 	if err != nil {
 		return err
 	}
-	defer partial.close()
-	probe, err := partial.ensure("probe", 0o700, func(string) {})
+	defer partial.Close()
+	probe, err := partial.Ensure("probe", 0o700, func(string) {})
 	if err != nil {
 		return err
 	}
-	defer probe.close()
-	fd, err := probe.create("file")
+	defer probe.Close()
+	fd, err := probe.Create("file")
 	if err != nil {
 		return err
 	}
 	_ = unix.Close(fd)
-	l.links = probe.link("file", probe, "link") == nil
-	l.folds, err = probe.exists("FILE")
-	return errors.Join(err, partial.removeTree("probe"))
+	l.links = probe.Link("file", probe, "link") == nil
+	l.folds, err = probe.Exists("FILE")
+	return errors.Join(err, partial.RemoveTree("probe"))
 }
 
 // checkSourceName refuses what could lead out of the location; that it is a DNS label was checked elsewhere.

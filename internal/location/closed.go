@@ -7,6 +7,8 @@ import (
 
 	"go.etcd.io/bbolt"
 	"golang.org/x/sys/unix"
+
+	"clusterbackup/internal/beneath"
 )
 
 // closedFile holds a word that the index holds too, from the moment the location was closed in order until it is opened again. An
@@ -28,13 +30,13 @@ func (l *Location) markClosed() error {
 	if err != nil {
 		return fmt.Errorf("close index: %w", err)
 	}
-	dir, base := split(closedFile)
-	at, err := l.top.open(dir)
+	dir, base := beneath.Split(closedFile)
+	at, err := l.top.Open(dir)
 	if err != nil {
 		return fmt.Errorf("mark location closed: %w", err)
 	}
-	defer at.close()
-	fd, err := at.create(base)
+	defer at.Close()
+	fd, err := at.Create(base)
 	if err != nil {
 		return fmt.Errorf("mark location closed: %w", err)
 	}
@@ -42,22 +44,22 @@ func (l *Location) markClosed() error {
 	if _, err := unix.Write(fd, []byte(word)); err != nil {
 		return fmt.Errorf("mark location closed: %w", err)
 	}
-	if err := fsync(fd); err != nil {
+	if err := beneath.Fsync(fd); err != nil {
 		return fmt.Errorf("mark location closed: %w", err)
 	}
-	return fsync(at.fd)
+	return beneath.Fsync(at.FD())
 }
 
 // takeClosed tells whether the index is the one that the location was closed with, and takes the mark away, durably, before
 // anything is changed.
 func (l *Location) takeClosed() (whole bool, err error) {
-	dir, base := split(closedFile)
-	at, err := l.top.open(dir)
+	dir, base := beneath.Split(closedFile)
+	at, err := l.top.Open(dir)
 	if err != nil {
 		return false, err
 	}
-	defer at.close()
-	fd, err := at.openFile(base)
+	defer at.Close()
+	fd, err := at.OpenFile(base)
 	if isAbsent(err) {
 		return false, nil
 	}
@@ -74,8 +76,8 @@ func (l *Location) takeClosed() (whole bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	if err := at.remove(base); err != nil {
+	if err := at.Remove(base); err != nil {
 		return false, fmt.Errorf("remove %s: %w", closedFile, err)
 	}
-	return whole, fsync(at.fd)
+	return whole, beneath.Fsync(at.FD())
 }

@@ -9,6 +9,7 @@ import (
 	"go.etcd.io/bbolt"
 
 	v1 "clusterbackup/api/v1"
+	"clusterbackup/internal/beneath"
 )
 
 // Doomed is a replica that the coordinator permits to drop.
@@ -106,7 +107,7 @@ func (l *Location) dropRecords(ctx context.Context, source v1.SourceName, doomed
 		case d.Valid == nil || !d.Valid():
 			errs[i] = fmt.Errorf("%q: %w", d.Path, ErrGrant)
 		default:
-			errs[i] = l.unlink(sync, join(string(source), string(d.Path)))
+			errs[i] = l.unlink(sync, beneath.Join(string(source), string(d.Path)))
 			l.fault("dropped")
 		}
 	}
@@ -136,17 +137,17 @@ func (l *Location) dropRecords(ctx context.Context, source v1.SourceName, doomed
 
 // unlink deletes a file below the location. One that is gone already is no error.
 func (l *Location) unlink(sync *syncer, path string) error {
-	dir, base := split(path)
-	at, err := l.top.open(dir)
+	dir, base := beneath.Split(path)
+	at, err := l.top.Open(dir)
 	if isAbsent(err) {
 		return nil
 	}
 	if err != nil {
 		return err
 	}
-	defer at.close()
+	defer at.Close()
 	sync.touched(dir)
-	if err := at.remove(base); err != nil && !isAbsent(err) {
+	if err := at.Remove(base); err != nil && !isAbsent(err) {
 		return fmt.Errorf("delete %q: %w", path, err)
 	}
 	return nil

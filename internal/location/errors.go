@@ -1,6 +1,10 @@
 package location
 
-import "errors"
+import (
+	"errors"
+
+	"clusterbackup/internal/beneath"
+)
 
 // Errors of Open and Check. All mean that the location must not be used.
 var (
@@ -33,7 +37,7 @@ var (
 	// ErrChanged: what arrived has another size or modification time than was announced.
 	ErrChanged = errors.New("file changed while it was copied")
 	// ErrNotRegular: what arrived, or what is in the way, is not a regular file.
-	ErrNotRegular = errors.New("not a regular file")
+	ErrNotRegular = beneath.ErrNotRegular
 	// ErrNameTaken: this file system takes the name for that of another file that is held (upper and lower case, say).
 	ErrNameTaken = errors.New("file system takes the name for another's")
 	// ErrNotHeld: no such replica is held.

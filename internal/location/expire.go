@@ -11,6 +11,7 @@ import (
 	"go.etcd.io/bbolt"
 
 	v1 "clusterbackup/api/v1"
+	"clusterbackup/internal/beneath"
 )
 
 // Retention is how long what is no longer current is kept. Each version keeps what was promised when it was set aside, too: a shorter
@@ -52,7 +53,7 @@ type Expired struct{ Versions, Bytes int64 }
 // Expire deletes versions whose retention has ended, and unfinished copies that nobody came back for.
 func (l *Location) Expire(ctx context.Context, now time.Time, retention func(v1.SourceName) Retention) (Expired, error) {
 	var sum Expired
-	l.dropIdleIf(func(partial folder, name string) bool { return !l.resumable(partial, name) })
+	l.dropIdleIf(func(partial beneath.Folder, name string) bool { return !l.resumable(partial, name) })
 	sources, err := l.Sources()
 	if err != nil {
 		return sum, err
@@ -218,7 +219,7 @@ func (l *Location) deleteVersions(ctx context.Context, source v1.SourceName, ver
 	sum.Versions -= freed.versions
 	sum.Bytes -= freed.versionBytes
 	for _, v := range versions {
-		dir, _ := split(v.Name)
+		dir, _ := beneath.Split(v.Name)
 		l.pruneUp(dir)
 	}
 	return nil

@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	v1 "clusterbackup/api/v1"
+	"clusterbackup/internal/beneath"
 )
 
 const hashBuffer = 256 << 10
@@ -73,7 +74,7 @@ func (h *hasher) tell(bytes int) {
 func readFull(fd int, buf []byte) (n int, err error) {
 	for n < len(buf) {
 		var k int
-		err := retry(func() (err error) { k, err = unix.Read(fd, buf[n:]); return err })
+		err := beneath.Retry(func() (err error) { k, err = unix.Read(fd, buf[n:]); return err })
 		if err != nil {
 			return n, err
 		}
@@ -86,8 +87,8 @@ func readFull(fd int, buf []byte) (n int, err error) {
 }
 
 // file computes the digest of the file called name, which was seen as st and must be it still, before and after.
-func (h *hasher) file(ctx context.Context, at folder, name string, st *unix.Stat_t) (v1.Digest, error) {
-	fd, err := at.openFile(name)
+func (h *hasher) file(ctx context.Context, at beneath.Folder, name string, st *unix.Stat_t) (v1.Digest, error) {
+	fd, err := at.OpenFile(name)
 	if err != nil {
 		return v1.Digest{}, err
 	}
@@ -100,23 +101,17 @@ func (h *hasher) file(ctx context.Context, at folder, name string, st *unix.Stat
 	if err := unix.Fstat(fd, &after); err != nil {
 		return v1.Digest{}, err
 	}
-	if size != st.Size || after.Ino != st.Ino || modTime(&after) != modTime(st) {
+	if size != st.Size || after.Ino != st.Ino || beneath.ModTime(&after) != beneath.ModTime(st) {
 		return v1.Digest{}, fmt.Errorf("read %q: %w", name, ErrChanged)
 	}
 	return digest, nil
 }
 
-func (l *Location) digestIn(at folder, name string, st *unix.Stat_t) (v1.Digest, error) {
+func (l *Location) digestIn(at beneath.Folder, name string, st *unix.Stat_t) (v1.Digest, error) {
 	hash := newHasher()
 	defer hash.close()
 	return hash.file(context.Background(), at, name, st)
 }
-
-func modTime(st *unix.Stat_t) int64 { return st.Mtim.Nano() }
-
-func isRegular(st *unix.Stat_t) bool { return uint32(st.Mode)&unix.S_IFMT == unix.S_IFREG }
-
-func isFolder(st *unix.Stat_t) bool { return uint32(st.Mode)&unix.S_IFMT == unix.S_IFDIR }
 
 // sameTime tells whether a file that should have the modification time want may have got it as has: file systems and old rsyncs
 // keep less than nanoseconds.

@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	v1 "clusterbackup/api/v1"
+	"clusterbackup/internal/beneath"
 )
 
 // kept is the folder that holds what is not a replica.
@@ -82,19 +83,19 @@ func writeFileDurably(path string, data []byte) error {
 	}
 	defer os.Remove(tmp.Name())
 	_, err = tmp.Write(data)
-	err = errors.Join(err, fsync(int(tmp.Fd())), tmp.Close())
+	err = errors.Join(err, beneath.Fsync(int(tmp.Fd())), tmp.Close())
 	if err != nil {
 		return fmt.Errorf("write %s: %w", path, err)
 	}
 	if err := os.Rename(tmp.Name(), path); err != nil {
 		return err
 	}
-	dir, err := openFolder(filepath.Dir(path))
+	dir, err := beneath.OpenFolder(filepath.Dir(path))
 	if err != nil {
 		return err
 	}
-	defer dir.close()
-	return fsync(dir.fd)
+	defer dir.Close()
+	return beneath.Fsync(dir.FD())
 }
 
 // identify reads whose the folder at cfg.Root is; a new one is made when that is allowed and nothing is known of an earlier one.
@@ -173,12 +174,12 @@ func create(cfg *Config) ([]byte, error) {
 }
 
 func syncPath(path string) error {
-	f, err := openFolder(path)
+	f, err := beneath.OpenFolder(path)
 	if err != nil {
 		return err
 	}
-	defer f.close()
-	return fsync(f.fd)
+	defer f.Close()
+	return beneath.Fsync(f.FD())
 }
 
 // Check reads the location's identity again: the folder must be the one that was opened, and its location.json unchanged. Everything
@@ -196,7 +197,7 @@ func (l *Location) Check(ctx context.Context) error {
 // identified is Check of what lies on the disk alone.
 func (l *Location) identified() error {
 	var st unix.Stat_t
-	err := retry(func() error { return unix.Stat(l.root, &st) })
+	err := beneath.Retry(func() error { return unix.Stat(l.root, &st) })
 	if isAbsent(err) {
 		return fmt.Errorf("check location %s: %s: %w", l.cfg.Name, l.root, ErrMissing)
 	}

@@ -9,6 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	v1 "clusterbackup/api/v1"
+	"clusterbackup/internal/beneath"
 )
 
 // An intent is written to the index before files are touched and removed with the change of the records. What a crash leaves is
@@ -66,7 +67,7 @@ func decodeIntent(b []byte) (*intent, error) {
 // version is what the old record becomes.
 func (in *intent) version(old Record) *Version {
 	return &Version{
-		Record: old, Name: join(versionsFolder(in.source), in.name),
+		Record: old, Name: beneath.Join(versionsFolder(in.source), in.name),
 		Since: time.Unix(in.since, 0), Aside: in.aside, Until: in.until, Reason: in.reason, Count: in.count,
 	}
 }
@@ -172,16 +173,16 @@ func (l *Location) settleOne(in *intent, sync *syncer) (outcome, error) {
 	if in.kind == intentExpire {
 		return outcome{}, l.settleExpire(in, sync)
 	}
-	dir, base := split(join(string(in.source), string(in.record.Path)))
-	at, err := l.top.open(dir)
+	dir, base := beneath.Split(beneath.Join(string(in.source), string(in.record.Path)))
+	at, err := l.top.Open(dir)
 	if isAbsent(err) {
 		return l.settleAbsent(in, sync)
 	}
 	if err != nil {
 		return outcome{}, err
 	}
-	defer at.close()
-	st, err := at.stat(base)
+	defer at.Close()
+	st, err := at.Stat(base)
 	if isAbsent(err) {
 		return l.settleAbsent(in, sync)
 	}
@@ -195,24 +196,24 @@ func (l *Location) settleOne(in *intent, sync *syncer) (outcome, error) {
 }
 
 // settlePublish finds out which file stands under the real name, the new or the old.
-func (l *Location) settlePublish(in *intent, at folder, base string, st *unix.Stat_t, sync *syncer) (outcome, error) {
-	vdir, vbase := split(in.name)
+func (l *Location) settlePublish(in *intent, at beneath.Folder, base string, st *unix.Stat_t, sync *syncer) (outcome, error) {
+	vdir, vbase := beneath.Split(in.name)
 	var aside bool
 	var vst unix.Stat_t
-	versions, err := l.top.open(join(versionsFolder(in.source), vdir))
+	versions, err := l.top.Open(beneath.Join(versionsFolder(in.source), vdir))
 	if err != nil && !isAbsent(err) {
 		return outcome{}, err
 	}
 	if err == nil {
-		defer versions.close()
+		defer versions.Close()
 		if in.name != "" {
-			vst, err = versions.stat(vbase)
+			vst, err = versions.Stat(vbase)
 			aside = err == nil
 		}
 	}
 	if aside && vst.Ino == st.Ino && vst.Dev == st.Dev {
-		sync.touched(join(versionsFolder(in.source), vdir))
-		return outcome{}, versions.remove(vbase) // linked aside, not yet replaced
+		sync.touched(beneath.Join(versionsFolder(in.source), vdir))
+		return outcome{}, versions.Remove(vbase) // linked aside, not yet replaced
 	}
 	digest, err := l.digestIn(at, base, st)
 	if err != nil {
@@ -226,16 +227,16 @@ func (l *Location) settleAbsent(in *intent, sync *syncer) (outcome, error) {
 	if in.name == "" {
 		return outcome{gone: true}, nil
 	}
-	vdir, vbase := split(join(versionsFolder(in.source), in.name))
-	versions, err := l.top.open(vdir)
+	vdir, vbase := beneath.Split(beneath.Join(versionsFolder(in.source), in.name))
+	versions, err := l.top.Open(vdir)
 	if isAbsent(err) {
 		return outcome{gone: true}, nil
 	}
 	if err != nil {
 		return outcome{}, err
 	}
-	defer versions.close()
-	there, err := versions.exists(vbase)
+	defer versions.Close()
+	there, err := versions.Exists(vbase)
 	if err != nil {
 		return outcome{}, err
 	}
@@ -246,29 +247,29 @@ func (l *Location) settleAbsent(in *intent, sync *syncer) (outcome, error) {
 		return outcome{gone: true}, nil
 	}
 	// Moved aside, and the new one did not come: the old one takes its place again.
-	dir, base := split(join(string(in.source), string(in.record.Path)))
-	at, err := l.top.ensure(dir, 0o755, sync.touched)
+	dir, base := beneath.Split(beneath.Join(string(in.source), string(in.record.Path)))
+	at, err := l.top.Ensure(dir, 0o755, sync.touched)
 	if err != nil {
 		return outcome{}, err
 	}
-	defer at.close()
+	defer at.Close()
 	sync.touched(dir)
 	sync.touched(vdir)
-	return outcome{}, versions.rename(vbase, at, base)
+	return outcome{}, versions.Rename(vbase, at, base)
 }
 
 func (l *Location) settleExpire(in *intent, sync *syncer) error {
-	dir, base := split(join(versionsFolder(in.source), in.name))
-	at, err := l.top.open(dir)
+	dir, base := beneath.Split(beneath.Join(versionsFolder(in.source), in.name))
+	at, err := l.top.Open(dir)
 	if isAbsent(err) {
 		return nil
 	}
 	if err != nil {
 		return err
 	}
-	defer at.close()
+	defer at.Close()
 	sync.touched(dir)
-	if err := at.remove(base); err != nil && !isAbsent(err) {
+	if err := at.Remove(base); err != nil && !isAbsent(err) {
 		return err
 	}
 	return nil

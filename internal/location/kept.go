@@ -6,6 +6,8 @@ import (
 	"io"
 	"os"
 	"strings"
+
+	"clusterbackup/internal/beneath"
 )
 
 const unfinished = ".new-"
@@ -17,13 +19,13 @@ func (l *Location) replaceKept(ctx context.Context, dir, name string, write func
 	}
 	l.keptMu.Lock()
 	defer l.keptMu.Unlock()
-	at, err := l.top.open(dir)
+	at, err := l.top.Open(dir)
 	if err != nil {
 		return err
 	}
-	defer at.close()
+	defer at.Close()
 	tmp := unfinished + name
-	fd, err := at.create(tmp)
+	fd, err := at.Create(tmp)
 	if err != nil {
 		return err
 	}
@@ -32,7 +34,7 @@ func (l *Location) replaceKept(ctx context.Context, dir, name string, write func
 	err = write(counted)
 	err = errors.Join(err, ctx.Err())
 	if err == nil {
-		err = fsync(fd)
+		err = beneath.Fsync(fd)
 	}
 	err = errors.Join(err, f.Close())
 	if err == nil {
@@ -40,18 +42,18 @@ func (l *Location) replaceKept(ctx context.Context, dir, name string, write func
 	}
 	old := int64(0)
 	if err == nil {
-		if st, statErr := at.stat(name); statErr == nil {
+		if st, statErr := at.Stat(name); statErr == nil {
 			old = st.Size
 		}
-		err = at.rename(tmp, at, name)
+		err = at.Rename(tmp, at, name)
 	}
 	if err != nil {
-		_ = at.remove(tmp)
+		_ = at.Remove(tmp)
 		_ = l.space.keep(-counted.n)
 		return err
 	}
 	_ = l.space.keep(-old)
-	return fsync(at.fd)
+	return beneath.Fsync(at.FD())
 }
 
 // countedWriter asks for room before it writes.
@@ -71,21 +73,21 @@ func (c *countedWriter) Write(p []byte) (int, error) {
 
 // keptBytes adds up sums and manifests.
 func (l *Location) keptBytes() int64 {
-	return l.top.treeBytes(sumsRoot) + l.top.treeBytes(manifestsRoot)
+	return l.top.TreeBytes(sumsRoot) + l.top.TreeBytes(manifestsRoot)
 }
 
 // sweepKept removes what a crash left of writing sums and manifests.
 func (l *Location) sweepKept() error {
 	for _, dir := range []string{sumsRoot, manifestsRoot} {
-		at, err := l.top.open(dir)
+		at, err := l.top.Open(dir)
 		if err != nil {
 			return err
 		}
-		defer at.close()
-		names, err := at.names()
+		defer at.Close()
+		names, err := at.Names()
 		for _, name := range names {
 			if strings.HasPrefix(name, unfinished) {
-				err = errors.Join(err, at.remove(name))
+				err = errors.Join(err, at.Remove(name))
 			}
 		}
 		if err != nil {

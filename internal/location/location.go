@@ -17,6 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	v1 "clusterbackup/api/v1"
+	"clusterbackup/internal/beneath"
 )
 
 // Config says which location is opened, and how.
@@ -51,7 +52,7 @@ type Location struct {
 	root      string
 	id        identity
 	identity  []byte // location.json as it was read
-	top       folder
+	top       beneath.Folder
 	locked    *os.File // nil: the file system knows no locks
 	device    uint64
 	inode     uint64
@@ -106,7 +107,7 @@ func Open(cfg Config) (*Location, error) {
 	}
 	background, stop := context.WithCancel(context.Background())
 	l := &Location{
-		stop: stop, cfg: cfg, root: cfg.Root, id: id, identity: raw, top: folder{-1},
+		stop: stop, cfg: cfg, root: cfg.Root, id: id, identity: raw, top: beneath.None,
 		resumed: map[string]struct{}{}, sums: map[v1.SourceName]*sums{}, fault: func(string) {},
 	}
 	if err := l.start(); err != nil {
@@ -155,24 +156,24 @@ func (l *Location) start() error {
 }
 
 func (l *Location) openRoot() error {
-	top, err := openFolder(l.root)
+	top, err := beneath.OpenFolder(l.root)
 	if err != nil {
 		return err
 	}
 	l.top = top
 	var st unix.Stat_t
-	if err := unix.Fstat(top.fd, &st); err != nil {
+	if err := unix.Fstat(top.FD(), &st); err != nil {
 		return err
 	}
 	l.device, l.inode = uint64(st.Dev), st.Ino
-	l.wholeSync = top.canSyncAll()
+	l.wholeSync = top.CanSyncAll()
 	l.space = &space{top: top, device: l.device, disks: l.cfg.Disks, capacity: l.cfg.Capacity, reserve: l.cfg.Reserve}
 	for _, name := range []string{partialRoot, versionsRoot, sumsRoot, manifestsRoot} {
-		f, err := top.ensure(name, 0o700, func(string) {})
+		f, err := top.Ensure(name, 0o700, func(string) {})
 		if err != nil {
 			return err
 		}
-		f.close()
+		f.Close()
 	}
 	return nil
 }
@@ -249,8 +250,8 @@ func (l *Location) Close() error {
 	if l.locked != nil {
 		err = errors.Join(err, l.locked.Close())
 	}
-	if l.top.fd >= 0 {
-		l.top.close()
+	if l.top.FD() >= 0 {
+		l.top.Close()
 	}
 	return err
 }

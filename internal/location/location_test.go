@@ -16,6 +16,7 @@ import (
 	"go.uber.org/goleak"
 
 	v1 "clusterbackup/api/v1"
+	"clusterbackup/internal/beneath"
 )
 
 func TestMain(m *testing.M) {
@@ -288,9 +289,9 @@ func TestEveryKindOfNameIsKept(t *testing.T) {
 	b, err := l.Begin(t.Context(), photos, BatchOptions{})
 	fatalIf(t, err)
 	defer b.Close()
-	at, err := l.top.ensure(join(partialRoot, b.name, strings.TrimSuffix(deep, "/x")), 0o755, func(string) {})
+	at, err := l.top.Ensure(beneath.Join(partialRoot, b.name, strings.TrimSuffix(deep, "/x")), 0o755, func(string) {})
 	fatalIf(t, err)
-	defer at.close()
+	defer at.Close()
 	put, err := b.Publish(t.Context(), []Incoming{{Path: v1.RelPath(deep), Size: 1}})
 	if err != nil || !errors.Is(put[0].Err, ErrVanished) {
 		t.Errorf("deep path: %v, %v", put, err)

@@ -6,6 +6,8 @@ import (
 	"os"
 
 	"golang.org/x/sys/unix"
+
+	"clusterbackup/internal/beneath"
 )
 
 // lockFile is locked as long as the location is open: what two hosts share, by a network file system or on one machine, would be
@@ -14,22 +16,22 @@ const lockFile = kept + "/lock"
 
 // lock takes the lock, or says ErrBusy. A file system that knows no locks is used without.
 func (l *Location) lock() error {
-	dir, base := split(lockFile)
-	at, err := l.top.open(dir)
+	dir, base := beneath.Split(lockFile)
+	at, err := l.top.Open(dir)
 	if err != nil {
 		return err
 	}
-	defer at.close()
+	defer at.Close()
 	var fd int
-	err = retry(func() (err error) {
-		fd, err = unix.Openat(at.fd, base, unix.O_RDWR|unix.O_CREAT|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0o600)
+	err = beneath.Retry(func() (err error) {
+		fd, err = unix.Openat(at.FD(), base, unix.O_RDWR|unix.O_CREAT|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0o600)
 		return err
 	})
 	if err != nil {
 		return fmt.Errorf("open %s: %w", lockFile, err)
 	}
 	f := os.NewFile(uintptr(fd), lockFile)
-	err = retry(func() error { return tryLock(f) })
+	err = beneath.Retry(func() error { return tryLock(f) })
 	switch {
 	case err == nil:
 		l.locked = f

@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	v1 "clusterbackup/api/v1"
+	"clusterbackup/internal/beneath"
 )
 
 // Incoming is a file that was copied into a batch's folder, as the source's host announced it.
@@ -72,7 +73,7 @@ func (b *Batch) arrivals(files []Incoming, out []Published) []*arrival {
 			continue
 		}
 		a := &arrival{Incoming: in, out: &out[i]}
-		a.dir, a.base = split(join(string(b.source), string(in.Path)))
+		a.dir, a.base = beneath.Split(beneath.Join(string(b.source), string(in.Path)))
 		all = append(all, a)
 	}
 	slices.SortStableFunc(all, func(x, y *arrival) int {
@@ -112,11 +113,11 @@ func (b *Batch) inspect(ctx context.Context, arrivals []*arrival) error {
 func (b *Batch) inspectRun(ctx context.Context, run []*arrival) {
 	hash := newHasher()
 	defer hash.close()
-	from := cursor{top: b.sync.top}
-	defer from.close()
+	from := beneath.Cursor{Top: b.sync.top}
+	defer from.Close()
 	for _, a := range run {
-		dir, _ := split(string(a.Path))
-		at, err := from.find(join(partialRoot, b.name, dir))
+		dir, _ := beneath.Split(string(a.Path))
+		at, err := from.Find(beneath.Join(partialRoot, b.name, dir))
 		if err == nil {
 			err = b.inspectOne(ctx, hash, at, a)
 		}
@@ -127,24 +128,24 @@ func (b *Batch) inspectRun(ctx context.Context, run []*arrival) {
 	}
 }
 
-func (b *Batch) inspectOne(ctx context.Context, hash *hasher, at folder, a *arrival) error {
-	fd, st, err := at.openRegular(a.base)
+func (b *Batch) inspectOne(ctx context.Context, hash *hasher, at beneath.Folder, a *arrival) error {
+	fd, st, err := at.OpenRegular(a.base)
 	if err != nil {
 		return err
 	}
 	defer unix.Close(fd)
-	if st.Size != a.Size || !sameTime(a.ModTime, modTime(&st)) {
+	if st.Size != a.Size || !sameTime(a.ModTime, beneath.ModTime(&st)) {
 		return ErrChanged
 	}
-	if modTime(&st) != a.ModTime {
-		_ = at.setModTime(a.base, a.ModTime) // coarse file systems keep what they can
+	if beneath.ModTime(&st) != a.ModTime {
+		_ = at.SetModTime(a.base, a.ModTime) // coarse file systems keep what they can
 	}
 	digest, size, err := hash.sum(ctx, fd, a.Size)
 	if err == nil && size != a.Size {
 		err = ErrChanged
 	}
 	if err == nil && !b.sync.whole {
-		err = fsync(fd)
+		err = beneath.Fsync(fd)
 	}
 	a.out.Record.Digest, a.blocks = digest, hash.blocks.of(digest)
 	a.out.Record.Verified = b.l.cfg.Clock().Unix()
@@ -213,15 +214,15 @@ func (b *Batch) fit(arrivals []*arrival) {
 
 // clearWay makes the folders, and moves to versions what stands where a file or folder must go.
 func (b *Batch) clearWay(ctx context.Context, arrivals []*arrival) error {
-	root, err := b.l.top.ensure(string(b.source), 0o700, b.sync.touched)
+	root, err := b.l.top.Ensure(string(b.source), 0o700, b.sync.touched)
 	if err != nil {
 		return err
 	}
-	root.close()
-	to := cursor{top: b.l.top}
-	defer to.close()
-	versions := cursor{top: b.l.top}
-	defer versions.close()
+	root.Close()
+	to := beneath.Cursor{Top: b.l.top}
+	defer to.Close()
+	versions := beneath.Cursor{Top: b.l.top}
+	defer versions.Close()
 	for _, a := range arrivals {
 		if err := b.clearFor(ctx, a, &to); err != nil {
 			if b.l.state() != nil {
@@ -237,37 +238,37 @@ func (b *Batch) clearWay(ctx context.Context, arrivals []*arrival) error {
 	return nil
 }
 
-func (b *Batch) clearFor(ctx context.Context, a *arrival, to *cursor) error {
-	at, err := to.make(a.dir, b.sync.touched)
-	var inWay *inTheWayError
+func (b *Batch) clearFor(ctx context.Context, a *arrival, to *beneath.Cursor) error {
+	at, err := to.Make(a.dir, b.sync.touched)
+	var inWay *beneath.InTheWayError
 	for errors.As(err, &inWay) { // a file stands where a folder must go
-		if err := b.l.retireAt(ctx, b.source, inWay.path, b.opts.promise()); err != nil {
+		if err := b.l.retireAt(ctx, b.source, inWay.Path, b.opts.promise()); err != nil {
 			return err
 		}
-		at, err = to.make(a.dir, b.sync.touched)
+		at, err = to.Make(a.dir, b.sync.touched)
 	}
 	if err != nil {
 		return err
 	}
-	st, err := at.stat(a.base)
+	st, err := at.Stat(a.base)
 	switch {
 	case isAbsent(err):
 		a.held = false
 		return nil
 	case err != nil:
 		return err
-	case isFolder(&st):
-		to.close()
+	case beneath.IsFolder(&st):
+		to.Close()
 		a.held = false
 		return b.l.retireBelow(ctx, b.source, a.Path, b.opts.promise())
-	case !isRegular(&st):
-		return fmt.Errorf("%q is in the way: %w", join(a.dir, a.base), ErrNotRegular)
+	case !beneath.IsRegular(&st):
+		return fmt.Errorf("%q is in the way: %w", beneath.Join(a.dir, a.base), ErrNotRegular)
 	case a.held:
 		return nil
 	case b.l.folds:
 		return fmt.Errorf("%q: %w", a.Path, ErrNameTaken)
 	}
-	return b.l.retireAt(ctx, b.source, join(a.dir, a.base), b.opts.promise())
+	return b.l.retireAt(ctx, b.source, beneath.Join(a.dir, a.base), b.opts.promise())
 }
 
 func (b *Batch) intents(arrivals []*arrival) []*intent {
@@ -300,9 +301,9 @@ func (b *Batch) move(arrivals []*arrival) error {
 			return fmt.Errorf("sync earlier versions: %w", err)
 		}
 	}
-	from, to := cursor{top: b.sync.top}, cursor{top: b.sync.top}
-	defer from.close()
-	defer to.close()
+	from, to := beneath.Cursor{Top: b.sync.top}, beneath.Cursor{Top: b.sync.top}
+	defer from.Close()
+	defer to.Close()
 	for _, a := range arrivals {
 		if a.out.Err == nil {
 			a.out.Err = b.rename(a, &from, &to)
@@ -322,15 +323,15 @@ func (b *Batch) move(arrivals []*arrival) error {
 }
 
 func (b *Batch) setAside(arrivals []*arrival) (any bool, err error) {
-	at, versions := cursor{top: b.sync.top}, cursor{top: b.sync.top}
-	defer at.close()
-	defer versions.close()
+	at, versions := beneath.Cursor{Top: b.sync.top}, beneath.Cursor{Top: b.sync.top}
+	defer at.Close()
+	defer versions.Close()
 	for _, a := range arrivals {
 		if a.aside == nil {
 			continue
 		}
 		any = true
-		from, err := at.find(a.dir)
+		from, err := at.Find(a.dir)
 		if err != nil {
 			return any, err
 		}
@@ -339,23 +340,23 @@ func (b *Batch) setAside(arrivals []*arrival) (any bool, err error) {
 	return any, nil
 }
 
-func (b *Batch) rename(a *arrival, from, to *cursor) error {
-	dir, _ := split(string(a.Path))
-	src, err := from.find(join(partialRoot, b.name, dir))
+func (b *Batch) rename(a *arrival, from, to *beneath.Cursor) error {
+	dir, _ := beneath.Split(string(a.Path))
+	src, err := from.Find(beneath.Join(partialRoot, b.name, dir))
 	if err != nil {
 		return err
 	}
-	dst, err := to.find(a.dir)
+	dst, err := to.Find(a.dir)
 	if err != nil {
 		return err
 	}
-	err = src.rename(a.base, dst, a.base)
+	err = src.Rename(a.base, dst, a.base)
 	if err == unix.EACCES { // rsync gave the folder its mode in the source
-		_ = retry(func() error { return unix.Fchmod(src.fd, 0o700) })
-		err = src.rename(a.base, dst, a.base)
+		_ = beneath.Retry(func() error { return unix.Fchmod(src.FD(), 0o700) })
+		err = src.Rename(a.base, dst, a.base)
 	}
 	if err != nil {
-		return fmt.Errorf("rename to %q: %w", join(a.dir, a.base), err)
+		return fmt.Errorf("rename to %q: %w", beneath.Join(a.dir, a.base), err)
 	}
 	b.sync.touched(a.dir)
 	return nil

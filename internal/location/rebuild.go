@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	v1 "clusterbackup/api/v1"
+	"clusterbackup/internal/beneath"
 )
 
 // keepFound is how long versions are kept whose retention is not known any more, from the day they were found.
@@ -114,15 +115,15 @@ func (r *rebuild) sources() ([]v1.SourceName, error) {
 }
 
 func (l *Location) subfolders(path string) ([]string, error) {
-	at, err := l.top.open(path)
+	at, err := l.top.Open(path)
 	if err != nil {
 		return nil, err
 	}
-	defer at.close()
+	defer at.Close()
 	entries, err := list(at)
 	var names []string
 	for _, e := range entries {
-		if isFolder(&e.st) {
+		if beneath.IsFolder(&e.st) {
 			names = append(names, e.name)
 		}
 	}
@@ -148,15 +149,15 @@ type entry struct {
 }
 
 // list reads a folder, sorted.
-func list(at folder) ([]entry, error) {
-	names, err := at.names()
+func list(at beneath.Folder) ([]entry, error) {
+	names, err := at.Names()
 	if err != nil {
 		return nil, err
 	}
 	slices.Sort(names)
 	entries := make([]entry, 0, len(names))
 	for _, name := range names {
-		st, err := at.stat(name)
+		st, err := at.Stat(name)
 		if isAbsent(err) {
 			continue
 		}
@@ -170,14 +171,14 @@ func list(at folder) ([]entry, error) {
 
 // replicas compares one folder of replicas with the index, and those below it.
 func (r *rebuild) replicas(source v1.SourceName, dir string) error {
-	at, err := r.l.top.open(join(string(source), dir))
+	at, err := r.l.top.Open(beneath.Join(string(source), dir))
 	if isAbsent(err) {
 		return nil
 	}
 	if err != nil {
 		return err
 	}
-	defer at.close()
+	defer at.Close()
 	entries, err := r.compare(source, dir, at)
 	if errors.Is(err, unix.EIO) {
 		return r.unreadable(source, dir, err)
@@ -186,8 +187,8 @@ func (r *rebuild) replicas(source v1.SourceName, dir string) error {
 		return err
 	}
 	for _, e := range entries {
-		if isFolder(&e.st) {
-			if err := r.replicas(source, join(dir, e.name)); err != nil {
+		if beneath.IsFolder(&e.st) {
+			if err := r.replicas(source, beneath.Join(dir, e.name)); err != nil {
 				return err
 			}
 		}
@@ -196,7 +197,7 @@ func (r *rebuild) replicas(source v1.SourceName, dir string) error {
 }
 
 // compare brings the records of one folder in line with its files, some at a time, while nothing moves.
-func (r *rebuild) compare(source v1.SourceName, dir string, at folder) ([]entry, error) {
+func (r *rebuild) compare(source v1.SourceName, dir string, at beneath.Folder) ([]entry, error) {
 	r.l.mu.Lock()
 	defer r.l.mu.Unlock()
 	entries, err := list(at)
@@ -210,22 +211,22 @@ func (r *rebuild) compare(source v1.SourceName, dir string, at folder) ([]entry,
 	return entries, r.compareEach(source, dir, at, entries, known)
 }
 
-func (r *rebuild) compareEach(source v1.SourceName, dir string, at folder, entries []entry, known []Record) error {
+func (r *rebuild) compareEach(source v1.SourceName, dir string, at beneath.Folder, entries []entry, known []Record) error {
 	gone := map[v1.RelPath]Record{}
 	for _, rec := range known {
 		gone[rec.Path] = rec
 	}
 	var put []Record
 	for _, e := range entries {
-		if !isRegular(&e.st) {
+		if !beneath.IsRegular(&e.st) {
 			continue
 		}
-		path := v1.RelPath(join(dir, e.name))
+		path := v1.RelPath(beneath.Join(dir, e.name))
 		rec, had := gone[path]
 		delete(gone, path)
 		r.found.Files++
 		r.found.Bytes += e.st.Size
-		if had && rec.Size == e.st.Size && sameTime(rec.ModTime, modTime(&e.st)) {
+		if had && rec.Size == e.st.Size && sameTime(rec.ModTime, beneath.ModTime(&e.st)) {
 			continue
 		}
 		now, err := examineIn(r.ctx, r.hash, at, e.name, path)
@@ -324,9 +325,9 @@ func (r *rebuild) withoutFolder(source v1.SourceName) error {
 func (r *rebuild) forgetFolder(source v1.SourceName, path string) error {
 	r.l.mu.Lock()
 	defer r.l.mu.Unlock()
-	at, err := r.l.top.open(join(string(source), path))
+	at, err := r.l.top.Open(beneath.Join(string(source), path))
 	if err == nil {
-		at.close()
+		at.Close()
 		return nil
 	}
 	if !isAbsent(err) {
@@ -363,16 +364,16 @@ func (r *rebuild) lostVersions(source v1.SourceName) error {
 
 // hasFile tells whether anything is at a path below the location.
 func (l *Location) hasFile(path string) (bool, error) {
-	dir, base := split(path)
-	at, err := l.top.open(dir)
+	dir, base := beneath.Split(path)
+	at, err := l.top.Open(dir)
 	if isAbsent(err) {
 		return false, nil
 	}
 	if err != nil {
 		return false, err
 	}
-	defer at.close()
-	return at.exists(base)
+	defer at.Close()
+	return at.Exists(base)
 }
 
 // forgetVersion removes the record of a version whose file is gone.
@@ -394,21 +395,21 @@ func (r *rebuild) forgetVersion(source v1.SourceName, v *Version) error {
 
 // versions takes up the files in versions/ that the index doesn't know.
 func (r *rebuild) versions(source v1.SourceName, dir string) error {
-	at, err := r.l.top.open(join(versionsFolder(source), dir))
+	at, err := r.l.top.Open(beneath.Join(versionsFolder(source), dir))
 	if isAbsent(err) {
 		return nil
 	}
 	if err != nil {
 		return err
 	}
-	defer at.close()
+	defer at.Close()
 	entries, err := r.compareVersions(source, dir, at)
 	if err != nil {
 		return err
 	}
 	for _, e := range entries {
-		if isFolder(&e.st) {
-			if err := r.versions(source, join(dir, e.name)); err != nil {
+		if beneath.IsFolder(&e.st) {
+			if err := r.versions(source, beneath.Join(dir, e.name)); err != nil {
 				return err
 			}
 		}
@@ -416,7 +417,7 @@ func (r *rebuild) versions(source v1.SourceName, dir string) error {
 	return nil
 }
 
-func (r *rebuild) compareVersions(source v1.SourceName, dir string, at folder) ([]entry, error) {
+func (r *rebuild) compareVersions(source v1.SourceName, dir string, at beneath.Folder) ([]entry, error) {
 	r.l.mu.Lock()
 	defer r.l.mu.Unlock()
 	entries, err := list(at)
@@ -429,13 +430,13 @@ func (r *rebuild) compareVersions(source v1.SourceName, dir string, at folder) (
 	}
 	var put []Version
 	for _, e := range entries {
-		name := join(versionsFolder(source), dir, e.name)
-		if !isRegular(&e.st) || known[name] {
+		name := beneath.Join(versionsFolder(source), dir, e.name)
+		if !beneath.IsRegular(&e.st) || known[name] {
 			continue
 		}
 		v, err := r.examineVersion(source, at, e, dir)
 		if errors.Is(err, unix.EIO) {
-			r.noteUnreadable(v1.RelPath(join(dir, e.name)), err)
+			r.noteUnreadable(v1.RelPath(beneath.Join(dir, e.name)), err)
 			continue
 		}
 		if err != nil {
@@ -455,7 +456,7 @@ func (r *rebuild) knownVersions(source v1.SourceName, dir string) (map[string]bo
 			if err != nil {
 				return nil, err
 			}
-			if d, _ := split(v.Name); d == join(versionsFolder(source), dir) {
+			if d, _ := beneath.Split(v.Name); d == beneath.Join(versionsFolder(source), dir) {
 				known[v.Name] = true
 			}
 		}
@@ -471,7 +472,7 @@ func (r *rebuild) knownVersions(source v1.SourceName, dir string) (map[string]bo
 }
 
 // examineVersion makes out of which file a version is from its name.
-func (r *rebuild) examineVersion(source v1.SourceName, at folder, e entry, dir string) (Version, error) {
+func (r *rebuild) examineVersion(source v1.SourceName, at beneath.Folder, e entry, dir string) (Version, error) {
 	base, since := e.name, r.l.now()
 	if i := strings.LastIndexByte(e.name, '~'); i > 0 {
 		if t, err := time.Parse(stampLayout, e.name[i+1:]); err == nil {
@@ -513,7 +514,7 @@ func (r *rebuild) versionPath(source v1.SourceName, dir, base string) (v1.RelPat
 			}
 		}
 	}
-	return v1.RelPath(join(dir, base)), nil
+	return v1.RelPath(beneath.Join(dir, base)), nil
 }
 
 func (r *rebuild) folderHashes(source v1.SourceName) (map[string]string, error) {

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	v1 "clusterbackup/api/v1"
+	"clusterbackup/internal/beneath"
 )
 
 // Record is a replica as the index knows it.
@@ -188,7 +189,7 @@ func (r *reader) done() error {
 
 // pathKey orders records by folder, then name: a folder's own records stand together.
 func pathKey(path v1.RelPath) []byte {
-	dir, base := split(string(path))
+	dir, base := beneath.Split(string(path))
 	return []byte(dir + "\x00" + base)
 }
 

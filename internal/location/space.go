@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"math"
 	"sync"
+
+	"clusterbackup/internal/beneath"
 )
 
 const mebibyte = 1 << 20
@@ -31,7 +33,7 @@ type Disks struct {
 
 // space is the one place that says whether there is room. Its lock is disks.mu.
 type space struct {
-	top      folder
+	top      beneath.Folder
 	device   uint64
 	disks    *Disks
 	capacity int64 // 0: no limit
@@ -116,7 +118,7 @@ func (s *space) used() int64 { return s.held.bytes() + s.idle + s.kept/mebibyte*
 
 // room is what capacity and reserve leave; negative when there is too much already.
 func (s *space) room() int64 {
-	free, _, err := s.top.freeBytes()
+	free, _, err := freeBytes(s.top)
 	if err != nil {
 		return min(s.roomByCapacity(), 0)
 	}
@@ -136,7 +138,7 @@ func (s *space) roomOnDisk(free int64) int64 { return free - s.reserve - s.disks
 func (s *space) leaves(bytes int64) bool {
 	s.disks.mu.Lock()
 	defer s.disks.mu.Unlock()
-	free, _, err := s.top.freeBytes()
+	free, _, err := freeBytes(s.top)
 	return err != nil || free-bytes >= s.reserve
 }
 
@@ -144,7 +146,7 @@ func (s *space) leaves(bytes int64) bool {
 func (s *space) grow(r *Reservation, bytes int64, files int) error {
 	s.disks.mu.Lock()
 	defer s.disks.mu.Unlock()
-	free, block, err := s.top.freeBytes()
+	free, block, err := freeBytes(s.top)
 	if err != nil {
 		return fmt.Errorf("read free space: %w", err)
 	}

@@ -108,7 +108,7 @@ func TestReserveIsLeftAloneByLocationsOfOneDisk(t *testing.T) {
 	one, two := newHome(t), newHome(t)
 	one.cfg.Disks, two.cfg.Disks = &disks, &disks
 	a, b := one.open(), two.open()
-	free, _, err := a.top.freeBytes()
+	free, _, err := freeBytes(a.top)
 	fatalIf(t, err)
 	const room = 64 * mebibyte // others write to this disk, too
 	a.SetLimits(0, free-room)
@@ -196,7 +196,7 @@ func TestUnfinishedCopyLargerThanTheFileIsBegunAnew(t *testing.T) {
 	fatalIf(t, os.WriteFile(filepath.Join(b.Dir(), "big"), make([]byte, 800), 0o600))
 	fatalIf(t, b.Close())
 	b = begin(100)
-	if left := l.top.treeBytes(partialRoot); left > 100 {
+	if left := l.top.TreeBytes(partialRoot); left > 100 {
 		t.Errorf("%d bytes lie there, 100 are reserved", left)
 	}
 	fatalIf(t, b.Close())
@@ -216,7 +216,7 @@ func TestCopyEndsWhenOthersReachTheReserve(t *testing.T) {
 	fatalIf(t, os.WriteFile(part, make([]byte, 400), 0o600))
 	ctx, stop := b.Guard(t.Context())
 	fatalIf(t, ctx.Err())
-	free, _, err := l.top.freeBytes()
+	free, _, err := freeBytes(l.top)
 	fatalIf(t, err)
 	l.SetLimits(0, free*2) // as if others had written that much
 	select {

@@ -175,12 +175,12 @@ func (l *Location) OpenManifest(ctx context.Context, source v1.SourceName) (io.R
 	if err := errors.Join(checkSourceName(source), l.Check(ctx)); err != nil {
 		return nil, fmt.Errorf("open manifest of %s: %w", source, err)
 	}
-	at, err := l.top.open(manifestsRoot)
+	at, err := l.top.Open(manifestsRoot)
 	if err != nil {
 		return nil, fmt.Errorf("open manifest of %s: %w", source, err)
 	}
-	defer at.close()
-	fd, err := at.openFile(manifestName(source))
+	defer at.Close()
+	fd, err := at.OpenFile(manifestName(source))
 	if err != nil {
 		return nil, fmt.Errorf("open manifest of %s: %w", source, err)
 	}

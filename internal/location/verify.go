@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	v1 "clusterbackup/api/v1"
+	"clusterbackup/internal/beneath"
 )
 
 // Verdict is what reading a replica again showed.
@@ -95,12 +96,12 @@ func (l *Location) beginCheck(source v1.SourceName, path v1.RelPath) (c check, h
 
 // verifyOne reads a replica: a sample of its blocks if it is larger than sampleAbove (0: never) and they are known, else the whole.
 func (l *Location) verifyOne(ctx context.Context, hash *hasher, source v1.SourceName, c *check, sampleAbove int64) Verdict {
-	dir, base := split(join(string(source), string(c.rec.Path)))
-	at, err := l.top.open(dir)
+	dir, base := beneath.Split(beneath.Join(string(source), string(c.rec.Path)))
+	at, err := l.top.Open(dir)
 	if err == nil {
-		defer at.close()
+		defer at.Close()
 		var st unix.Stat_t
-		if st, err = at.stat(base); err == nil && isRegular(&st) {
+		if st, err = at.Stat(base); err == nil && beneath.IsRegular(&st) {
 			if sampleAbove > 0 && st.Size > sampleAbove && hash.sampled(ctx, at, base, &st, c) {
 				return Intact
 			}
@@ -113,7 +114,7 @@ func (l *Location) verifyOne(ctx context.Context, hash *hasher, source v1.Source
 	return Corrupt
 }
 
-func (h *hasher) whole(ctx context.Context, at folder, base string, st *unix.Stat_t, c *check) Verdict {
+func (h *hasher) whole(ctx context.Context, at beneath.Folder, base string, st *unix.Stat_t, c *check) Verdict {
 	digest, err := h.file(ctx, at, base, st)
 	if err != nil || digest != c.rec.Digest {
 		return Corrupt
@@ -125,11 +126,11 @@ func (h *hasher) whole(ctx context.Context, at folder, base string, st *unix.Sta
 }
 
 // sampled tells whether a sample of a replica's blocks is what it was. If that can't be told, the whole has to be read.
-func (h *hasher) sampled(ctx context.Context, at folder, base string, st *unix.Stat_t, c *check) bool {
-	if c.known == nil || st.Size != c.rec.Size || !sameTime(c.rec.ModTime, modTime(st)) {
+func (h *hasher) sampled(ctx context.Context, at beneath.Folder, base string, st *unix.Stat_t, c *check) bool {
+	if c.known == nil || st.Size != c.rec.Size || !sameTime(c.rec.ModTime, beneath.ModTime(st)) {
 		return false
 	}
-	fd, err := at.openFile(base)
+	fd, err := at.OpenFile(base)
 	if err != nil {
 		return false
 	}
@@ -149,7 +150,7 @@ func (h *hasher) block(ctx context.Context, fd int, from, size int64) (sum uint3
 			return 0, err
 		}
 		var n int
-		if err := retry(func() (err error) { n, err = unix.Pread(fd, h.buf[:min(to-from, int64(len(h.buf)))], from); return err }); err != nil {
+		if err := beneath.Retry(func() (err error) { n, err = unix.Pread(fd, h.buf[:min(to-from, int64(len(h.buf)))], from); return err }); err != nil {
 			return 0, err
 		}
 		if n == 0 {

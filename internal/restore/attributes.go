@@ -5,23 +5,59 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
 
 	"github.com/pkg/xattr"
+	"golang.org/x/sys/unix"
 
 	v1 "clusterbackup/api/v1"
 	"clusterbackup/internal/manifest"
 )
 
 // dress gives a fetched file its owner, extended attributes, mode and time. What can't be given is no reason not to have the file.
-func (r *restore) dress(temp v1.RelPath, j *job) error {
+func (r *restore) dress(f *finished, j *job) error {
 	var problems error
 	if j.entry != nil && !j.want.Newer && !j.want.Outdated && r.opts.At.IsZero() {
-		problems = r.attributes(temp, j.entry)
+		problems = r.dressAs(f, j.entry)
 	}
-	return errors.Join(problems, r.modeAndTime(temp, j.want.Mode, j.want.ModTime))
+	if err := unix.Fchmod(f.fd, j.want.Mode&0o7777); err != nil { // after the owner, a change of which takes set-id bits away
+		problems = errors.Join(problems, fmt.Errorf("set mode: %w", err))
+	}
+	if err := f.at.SetModTime(f.base, j.want.ModTime); err != nil {
+		problems = errors.Join(problems, fmt.Errorf("set modification time: %w", err))
+	}
+	return problems
 }
 
-// modeAndTime come last: a change of owner takes set-id bits away, and every change is a change of time.
+func (r *restore) dressAs(f *finished, e *manifest.Entry) error {
+	var problems error
+	if r.opts.Owner {
+		if err := unix.Fchown(f.fd, int(e.UID), int(e.GID)); err != nil {
+			problems = fmt.Errorf("set owner: %w", err)
+		}
+	}
+	if len(e.Xattrs) == 0 {
+		return problems
+	}
+	fd, err := unix.Dup(f.fd)
+	if err != nil {
+		return errors.Join(problems, err)
+	}
+	file := os.NewFile(uintptr(fd), f.base)
+	defer file.Close()
+	return errors.Join(problems, setXattrs(file, e))
+}
+
+func setXattrs(f *os.File, e *manifest.Entry) (problems error) {
+	for name, value := range e.Xattrs {
+		if err := xattr.FSet(f, name, value); err != nil {
+			problems = errors.Join(problems, fmt.Errorf("set extended attribute %s: %w", name, err))
+		}
+	}
+	return problems
+}
+
+// modeAndTime of a folder come last: a change of owner takes set-id bits away, and every change is a change of time.
 func (r *restore) modeAndTime(path v1.RelPath, mode uint32, modTime int64) error {
 	err := r.target.root.Chmod(string(path), fileMode(mode))
 	if err != nil {
@@ -33,7 +69,7 @@ func (r *restore) modeAndTime(path v1.RelPath, mode uint32, modTime int64) error
 	return err
 }
 
-// attributes are owner and extended attributes.
+// attributes are owner and extended attributes, of a folder or a link.
 func (r *restore) attributes(path v1.RelPath, e *manifest.Entry) error {
 	var problems error
 	if r.opts.Owner {
@@ -49,12 +85,7 @@ func (r *restore) attributes(path v1.RelPath, e *manifest.Entry) error {
 		return errors.Join(problems, err)
 	}
 	defer f.Close()
-	for name, value := range e.Xattrs {
-		if err := xattr.FSet(f, name, value); err != nil {
-			problems = errors.Join(problems, fmt.Errorf("set extended attribute %s: %w", name, err))
-		}
-	}
-	return problems
+	return errors.Join(problems, setXattrs(f, e))
 }
 
 // fileMode turns permission, set-id and sticky bits into Go's.
@@ -162,7 +193,7 @@ func (r *restore) wasThere(e *manifest.Entry) bool {
 
 // eachEntry visits the listing's entries of one type that are asked for (and folders on the way there).
 func (r *restore) eachEntry(ctx context.Context, kind manifest.Type, backwards bool, visit func(v1.RelPath, *manifest.Entry)) error {
-	return r.table.each(backwards, func(path v1.RelPath, row *row) error {
+	return r.table.eachEntry(backwards, func(path v1.RelPath, row *row) error {
 		e := row.Entry
 		if e != nil && e.Type == kind {
 			visit(path, e)
@@ -173,7 +204,7 @@ func (r *restore) eachEntry(ctx context.Context, kind manifest.Type, backwards b
 
 // dryRun tells what would be done.
 func (r *restore) dryRun() error {
-	return r.table.each(false, func(path v1.RelPath, row *row) error {
+	return r.table.each(func(path v1.RelPath, row *row) error {
 		switch w := row.Want; {
 		case w == nil:
 		case w.Outdated:

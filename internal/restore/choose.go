@@ -191,7 +191,7 @@ func (r *restore) plan() error {
 	}
 	put := changes{table: r.table}
 	any := false
-	err := r.table.each(false, func(path v1.RelPath, known *row) error {
+	err := r.table.each(func(path v1.RelPath, known *row) error {
 		want, lost := choose(known, r.listing != nil, latest, at)
 		any = any || r.asked(path) && (known.Entry != nil && at == 0 || want != nil || lost)
 		if lost {

@@ -9,12 +9,12 @@ import (
 	"golang.org/x/sys/unix"
 
 	v1 "clusterbackup/api/v1"
-	"clusterbackup/internal/location"
+	"clusterbackup/internal/beneath"
 	"clusterbackup/internal/manifest"
 )
 
 // syncFilesystem makes all of a file system durable, if that can be relied on there.
-func syncFilesystem(f *os.File) (whole bool, err error) { return location.SyncFilesystem(int(f.Fd())) }
+func syncFilesystem(f *os.File) (whole bool, err error) { return beneath.SyncFilesystem(int(f.Fd())) }
 
 // makeDurable has what was restored survive a power cut from now on: at once for a file system where that can be done, else file by
 // file and folder by folder.
@@ -22,7 +22,7 @@ func (r *restore) makeDurable() error {
 	d := durable{r: r, whole: map[uint64]bool{}}
 	err := d.folder("")
 	if err == nil {
-		err = r.table.each(false, d.row)
+		err = r.table.each(d.row)
 	}
 	if err != nil {
 		return fmt.Errorf("make durable what was restored: %w", err)

@@ -2,24 +2,24 @@ package restore
 
 import (
 	"context"
-	"crypto/sha256"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"strconv"
 	"sync"
 	"sync/atomic"
 
 	"golang.org/x/sync/errgroup"
+	"golang.org/x/sys/unix"
 
 	v1 "clusterbackup/api/v1"
+	"clusterbackup/internal/beneath"
 	"clusterbackup/internal/manifest"
 	"clusterbackup/internal/rsync"
 )
 
 const (
-	batchFiles = 500
+	batchFiles = 2000
 	batchBytes = 256 << 20
 )
 
@@ -84,12 +84,14 @@ func (f *fetcher) fill(ctx context.Context) error {
 			return context.Cause(ctx)
 		}
 	}
-	err := f.r.table.each(false, func(path v1.RelPath, row *row) error {
+	to := beneath.Cursor{Top: f.r.target.top}
+	defer to.Close()
+	err := f.r.table.each(func(path v1.RelPath, row *row) error {
 		if row.Want == nil {
 			return ctx.Err()
 		}
 		j := &job{path: path, entry: row.Entry, want: row.Want, tried: map[int]bool{}}
-		if !f.r.needed(j) {
+		if !f.r.needed(ctx, &to, j) {
 			return ctx.Err()
 		}
 		src := f.pick(j)
@@ -118,26 +120,28 @@ func (f *fetcher) fill(ctx context.Context) error {
 }
 
 // needed compares with what is in the target already.
-func (r *restore) needed(j *job) bool {
-	info, err := r.target.root.Lstat(string(j.path))
+func (r *restore) needed(ctx context.Context, to *beneath.Cursor, j *job) bool {
+	at, err := to.Find(j.path.Dir())
+	var st unix.Stat_t
+	if err == nil {
+		st, err = at.Stat(j.path.Base())
+	}
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return true
 	case err != nil:
 		r.fail(j, err)
 		return false
-	case !info.Mode().IsRegular():
-		r.fail(j, fmt.Errorf("%w: a %s", errInTheWay, kindOf(info)))
+	case !beneath.IsRegular(&st):
+		r.fail(j, fmt.Errorf("%w: a %s", errInTheWay, kindOf(&st)))
 		return false
 	}
-	if info.Size() == j.want.Size {
-		if digest, err := r.digest(string(j.path)); err == nil && digest == j.want.Digest {
-			r.outdated(j)
-			r.done(j.want.Size, func(s *Result) { s.Same++ })
-			return false
-		}
+	if st.Size == j.want.Size && r.same(ctx, at, j) {
+		r.outdated(j)
+		r.done(j.want.Size, func(s *Result) { s.Same++ })
+		return false
 	}
-	j.replace = r.opts.Overwrite == Always || r.opts.Overwrite == Older && info.ModTime().UnixNano() < j.want.ModTime
+	j.replace = r.opts.Overwrite == Always || r.opts.Overwrite == Older && beneath.ModTime(&st) < j.want.ModTime
 	if !j.replace {
 		r.report(j.path, Kept, "another file has its name; --overwrite says "+string(r.opts.Overwrite))
 		r.done(j.want.Size, nil)
@@ -145,11 +149,22 @@ func (r *restore) needed(j *job) bool {
 	return j.replace
 }
 
-func kindOf(info fs.FileInfo) string {
-	switch {
-	case info.IsDir():
+// same tells whether the file that is there has the bytes that are wanted.
+func (r *restore) same(ctx context.Context, at beneath.Folder, j *job) bool {
+	fd, err := at.OpenFile(j.path.Base())
+	if err != nil {
+		return false
+	}
+	defer unix.Close(fd)
+	digest, err := beneath.Digest(ctx, fd)
+	return err == nil && digest == j.want.Digest
+}
+
+func kindOf(st *unix.Stat_t) string {
+	switch uint32(st.Mode) & unix.S_IFMT {
+	case unix.S_IFDIR:
 		return "folder"
-	case info.Mode()&fs.ModeSymlink != 0:
+	case unix.S_IFLNK:
 		return "symbolic link"
 	}
 	return "special file"
@@ -229,10 +244,17 @@ func (f *fetcher) fetch(ctx context.Context, b *batch) (left []*job, err error) 
 	r := f.r
 	holder := r.holders[b.holder]
 	temp := join(r.target.temp, strconv.FormatInt(f.number.Add(1), 10))
-	if err := r.target.root.Mkdir(temp, 0o700); err != nil {
+	at, err := r.target.top.Ensure(temp, 0o700, func(string) {})
+	if err != nil {
 		return nil, err
 	}
-	defer func() { err = errors.Join(err, r.target.root.RemoveAll(temp)) }()
+	from, to := beneath.Cursor{Top: at}, beneath.Cursor{Top: r.target.top}
+	defer func() {
+		from.Close()
+		to.Close()
+		at.Close()
+		err = errors.Join(err, r.target.remove(temp))
+	}()
 	pull := rsync.Pull{
 		Tool: r.opts.Rsync, Shell: r.cluster.Shell(holder), Host: string(holder.Host), Dest: join(r.target.path, temp),
 		Subdir: string(r.opts.Source), BandwidthLimit: r.opts.BandwidthLimit,
@@ -253,7 +275,7 @@ func (f *fetcher) fetch(ctx context.Context, b *batch) (left []*job, err error) 
 		f.markBad(b.holder, pullErr)
 	}
 	for _, j := range b.jobs {
-		if j.why = r.accept(join(temp, string(b.name(j))), j); j.why == nil {
+		if j.why = r.accept(ctx, &from, &to, b.name(j), j); j.why == nil {
 			continue
 		}
 		if pullErr != nil {
@@ -290,29 +312,21 @@ var (
 )
 
 // accept checks what arrived and gives it its name. An error means that another holder may have it right.
-func (r *restore) accept(temp string, j *job) error {
-	info, err := r.target.root.Lstat(temp)
-	if errors.Is(err, fs.ErrNotExist) {
-		return errMissing
-	}
+func (r *restore) accept(ctx context.Context, from, to *beneath.Cursor, name v1.RelPath, j *job) error {
+	f, err := fetched(from, name)
 	if err != nil {
 		return err
 	}
-	if !info.Mode().IsRegular() {
-		return errMissing
-	}
-	digest, err := r.digest(temp)
+	defer f.close()
+	digest, err := beneath.Digest(ctx, f.fd)
 	if err != nil {
 		return err
 	}
 	if digest != j.want.Digest {
 		return errDiffers
 	}
-	warning := r.dress(v1.RelPath(temp), j)
-	err = r.target.ensure(j.path.Dir())
-	if err == nil {
-		err = r.target.place(temp, j.path, j.replace)
-	}
+	warning := r.dress(f, j)
+	err = r.place(f, to, j)
 	if errors.Is(err, fs.ErrExist) {
 		r.report(j.path, Kept, "another file has its name now")
 		r.done(j.want.Size, nil)
@@ -330,17 +344,29 @@ func (r *restore) accept(temp string, j *job) error {
 	return nil
 }
 
-// digest reads a file of the target.
-func (r *restore) digest(path string) (digest v1.Digest, err error) {
-	f, err := r.target.root.Open(path)
+// fetched opens what arrived.
+func fetched(from *beneath.Cursor, name v1.RelPath) (*finished, error) {
+	at, err := from.Find(name.Dir())
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, errMissing
+	}
 	if err != nil {
-		return digest, err
+		return nil, err
 	}
-	defer f.Close()
-	hash := sha256.New()
-	if _, err := io.Copy(hash, f); err != nil {
-		return digest, err
+	fd, _, err := at.OpenRegular(name.Base())
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, beneath.ErrNotRegular) {
+		return nil, errMissing
 	}
-	hash.Sum(digest[:0])
-	return digest, nil
+	return &finished{at, name.Base(), fd}, err
+}
+
+func (r *restore) place(f *finished, to *beneath.Cursor, j *job) error {
+	if err := r.target.ensure(j.path.Dir()); err != nil {
+		return err
+	}
+	at, err := to.Find(j.path.Dir())
+	if err != nil {
+		return err
+	}
+	return f.place(at, j.path.Base(), j.replace)
 }

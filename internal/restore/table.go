@@ -44,7 +44,8 @@ type held struct {
 	Absent  int64         `cbor:"11,keyasint,omitempty"`
 }
 
-var rows = []byte("rows")
+// rows has all rows; entries those of folders and links once more, which several steps are about.
+var rows, entries = []byte("rows"), []byte("entries")
 
 func newTable() (*table, error) {
 	decode, err := cbor.DecOptions{UTF8: cbor.UTF8DecodeInvalid}.DecMode()
@@ -57,7 +58,7 @@ func newTable() (*table, error) {
 	}
 	db, err := bbolt.Open(filepath.Join(dir, "plan.db"), 0o600, &bbolt.Options{NoSync: true, NoFreelistSync: true, FreelistType: bbolt.FreelistMapType})
 	if err == nil {
-		err = db.Update(func(tx *bbolt.Tx) error { _, err := tx.CreateBucket(rows); return err })
+		err = db.Update(makeBuckets)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("make plan: %w", errors.Join(err, os.RemoveAll(dir)))
@@ -70,12 +71,17 @@ func (t *table) close() error { return errors.Join(t.db.Close(), os.RemoveAll(t.
 // clear forgets everything.
 func (t *table) clear() error {
 	return t.db.Update(func(tx *bbolt.Tx) error {
-		if err := tx.DeleteBucket(rows); err != nil {
+		if err := errors.Join(tx.DeleteBucket(rows), tx.DeleteBucket(entries)); err != nil {
 			return err
 		}
-		_, err := tx.CreateBucket(rows)
-		return err
+		return makeBuckets(tx)
 	})
+}
+
+func makeBuckets(tx *bbolt.Tx) error {
+	_, err := tx.CreateBucket(rows)
+	_, err2 := tx.CreateBucket(entries)
+	return errors.Join(err, err2)
 }
 
 // keyOf sorts a folder's entries right behind it.
@@ -107,10 +113,9 @@ func (c *changes) add(path v1.RelPath, edit func(*row)) error {
 
 func (c *changes) flush() error {
 	err := c.table.db.Update(func(tx *bbolt.Tx) error {
-		b := tx.Bucket(rows)
-		b.FillPercent = 0.9
+		tx.Bucket(rows).FillPercent = 0.9
 		for _, ch := range c.list {
-			if err := c.table.edit(b, ch); err != nil {
+			if err := c.table.edit(tx, ch); err != nil {
 				return fmt.Errorf("plan %q: %w", ch.path, err)
 			}
 		}
@@ -120,8 +125,8 @@ func (c *changes) flush() error {
 	return err
 }
 
-func (t *table) edit(b *bbolt.Bucket, ch change) error {
-	key := keyOf(ch.path)
+func (t *table) edit(tx *bbolt.Tx, ch change) error {
+	b, key := tx.Bucket(rows), keyOf(ch.path)
 	var r row
 	if value := b.Get(key); value != nil {
 		if err := t.decode.Unmarshal(value, &r); err != nil {
@@ -133,11 +138,23 @@ func (t *table) edit(b *bbolt.Bucket, ch change) error {
 	if err != nil {
 		return err
 	}
-	return b.Put(key, value)
+	if r.Entry != nil && r.Entry.Type != manifest.File {
+		err = tx.Bucket(entries).Put(key, value)
+	}
+	return errors.Join(err, b.Put(key, value))
 }
 
 // each goes through the rows, some at a time so that they may be changed meanwhile.
-func (t *table) each(backwards bool, visit func(path v1.RelPath, r *row) error) error {
+func (t *table) each(visit func(path v1.RelPath, r *row) error) error {
+	return t.eachIn(rows, false, visit)
+}
+
+// eachEntry goes through the rows that have an entry which is no file.
+func (t *table) eachEntry(backwards bool, visit func(path v1.RelPath, r *row) error) error {
+	return t.eachIn(entries, backwards, visit)
+}
+
+func (t *table) eachIn(bucket []byte, backwards bool, visit func(path v1.RelPath, r *row) error) error {
 	type item struct {
 		path v1.RelPath
 		row  row
@@ -146,7 +163,7 @@ func (t *table) each(backwards bool, visit func(path v1.RelPath, r *row) error) 
 	for {
 		var run []item
 		err := t.db.View(func(tx *bbolt.Tx) error {
-			c := tx.Bucket(rows).Cursor()
+			c := tx.Bucket(bucket).Cursor()
 			for k, v := start(c, last, backwards); k != nil && len(run) < tableRun; k, v = next(c, backwards) {
 				it := item{path: pathOf(k)}
 				if err := t.decode.Unmarshal(v, &it.row); err != nil {

@@ -9,17 +9,18 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
-	"time"
 
 	"golang.org/x/sys/unix"
 
 	v1 "clusterbackup/api/v1"
+	"clusterbackup/internal/beneath"
 )
 
-// target is the folder that is restored into. Everything goes through os.Root, which keeps it inside; links in it are not followed.
+// target is the folder that is restored into. Nothing leaves it: files go through top, folders and links through root.
 type target struct {
 	path string
 	root *os.Root
+	top  beneath.Folder
 	temp string // folder for what is being fetched
 	ours bool   // it was empty, or not there
 
@@ -41,22 +42,41 @@ func openTarget(path string) (*target, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open target: %w", err)
 	}
-	t := &target{path: path, root: root, temp: ".restore-" + strings.ToLower(rand.Text()), known: map[string]bool{}}
+	top, err := beneath.OpenFolder(path)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("open target: %w", err), root.Close())
+	}
+	t := &target{path: path, root: root, top: top, temp: ".restore-" + strings.ToLower(rand.Text()), known: map[string]bool{}}
 	entries, err := os.ReadDir(path)
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("read target: %w", err), root.Close())
+		return nil, errors.Join(fmt.Errorf("read target: %w", err), t.release())
 	}
 	t.ours = len(entries) == 0
 	if err := root.Mkdir(t.temp, 0o700); err != nil {
-		return nil, errors.Join(fmt.Errorf("write to target: %w", err), root.Close())
+		return nil, errors.Join(fmt.Errorf("write to target: %w", err), t.release())
 	}
 	return t, nil
 }
 
 // clean removes what was being fetched.
-func (t *target) clean() error { return t.root.RemoveAll(t.temp) }
+func (t *target) clean() error { return t.top.RemoveTree(t.temp) }
 
-func (t *target) close() error { return errors.Join(t.clean(), t.root.Close()) }
+// remove deletes a folder of what was being fetched.
+func (t *target) remove(temp string) error {
+	at, err := t.top.Open(t.temp)
+	if err != nil {
+		return err
+	}
+	defer at.Close()
+	return at.RemoveTree(strings.TrimPrefix(temp, t.temp+"/"))
+}
+
+func (t *target) close() error { return errors.Join(t.clean(), t.release()) }
+
+func (t *target) release() error {
+	t.top.Close()
+	return t.root.Close()
+}
 
 const maxKnown = 10_000
 
@@ -101,38 +121,29 @@ func (t *target) isKnown(path string) bool {
 	return t.known[path]
 }
 
-// at opens the folder that holds path, for operations that os.Root does not have.
-func (t *target) at(path v1.RelPath, do func(dir int, base string) error) error {
-	dir := path.Dir()
-	if dir == "" {
-		dir = "."
-	}
-	f, err := t.root.Open(dir)
+// setModTime does not follow a link.
+func (t *target) setModTime(path v1.RelPath, ns int64) error {
+	at, err := t.top.Open(path.Dir())
 	if err != nil {
 		return err
 	}
-	defer f.Close()
-	return do(int(f.Fd()), path.Base())
-}
-
-// setModTime does not follow a link.
-func (t *target) setModTime(path v1.RelPath, ns int64) error {
-	return t.at(path, func(dir int, base string) error {
-		ts := []unix.Timespec{unix.NsecToTimespec(time.Now().UnixNano()), unix.NsecToTimespec(ns)}
-		return unix.UtimesNanoAt(dir, base, ts, unix.AT_SYMLINK_NOFOLLOW)
-	})
+	defer at.Close()
+	return at.SetModTime(path.Base(), ns)
 }
 
 // place gives a finished file its name. It replaces nothing unless told so.
-func (t *target) place(temp string, path v1.RelPath, replace bool) error {
+func (f *finished) place(to beneath.Folder, base string, replace bool) error {
 	if !replace {
-		err := t.root.Link(temp, string(path))
-		if err == nil || errors.Is(err, fs.ErrExist) {
-			return err
-		}
-		if _, err := t.root.Lstat(string(path)); err == nil { // no hard links here
-			return fs.ErrExist
-		}
+		return f.at.Move(f.base, to, base)
 	}
-	return t.root.Rename(temp, string(path))
+	return f.at.Rename(f.base, to, base)
 }
+
+// finished is a fetched file under its temporary name, open.
+type finished struct {
+	at   beneath.Folder
+	base string
+	fd   int
+}
+
+func (f *finished) close() { _ = unix.Close(f.fd) }

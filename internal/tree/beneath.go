@@ -6,6 +6,8 @@ import (
 	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"clusterbackup/internal/beneath"
 )
 
 const folderFlags = unix.O_RDONLY | unix.O_DIRECTORY | unix.O_NOFOLLOW | unix.O_CLOEXEC
@@ -14,6 +16,15 @@ const folderFlags = unix.O_RDONLY | unix.O_DIRECTORY | unix.O_NOFOLLOW | unix.O_
 // a link nor the length of the path matters. ErrOtherFileSystem: the path leaves the root's, and may not; whatever is absent
 // there says nothing.
 func (t *Tree) openFolder(root int, path string) (int, error) {
+	if path == "" {
+		return root, nil
+	}
+	if fd, ok := beneath.AtOnce(root, path, t.oneFS); ok {
+		if t.stays(fd) == nil { // subvolumes are of one mount, and none leads back to the root's file system
+			return fd, nil
+		}
+		unix.Close(fd)
+	}
 	at := root
 	for path != "" {
 		var name string

@@ -2,18 +2,14 @@ package tree
 
 import (
 	"context"
-	"crypto/sha256"
 	"fmt"
-	"io"
-	"os"
-	"sync"
 	"time"
 
-	v1 "clusterbackup/api/v1"
 	"golang.org/x/sys/unix"
-)
 
-var blocks = sync.Pool{New: func() any { return new([256 << 10]byte) }}
+	v1 "clusterbackup/api/v1"
+	"clusterbackup/internal/beneath"
+)
 
 // Digest reads one file and returns the SHA-256 of its bytes, if it is the version that want describes (SameVersion) from
 // the first byte to the last. ErrChanged: it is another version, or became one. ErrGone: as for Stat.
@@ -21,51 +17,34 @@ var blocks = sync.Pool{New: func() any { return new([256 << 10]byte) }}
 // Two writes within one tick of the file system's clock leave the same times behind, so a file that was changed just now is
 // read only when that tick is over: up to 50 ms later, 2 s on file systems that count whole seconds.
 func (t *Tree) Digest(ctx context.Context, path v1.RelPath, want Entry) (v1.Digest, error) {
-	f, err := t.openFile(path)
+	fd, err := t.openFile(path)
 	if err != nil {
 		return v1.Digest{}, fmt.Errorf("digest %q: %w", path, err)
 	}
-	defer f.Close()
-	sum, err := digest(ctx, f, &want)
+	defer unix.Close(fd)
+	sum, err := digest(ctx, fd, &want)
 	if err != nil {
 		return v1.Digest{}, fmt.Errorf("digest %q: %w", path, err)
 	}
 	return sum, nil
 }
 
-func digest(ctx context.Context, f *os.File, want *Entry) (sum v1.Digest, err error) {
-	if err := unchanged(f, want); err != nil {
+func digest(ctx context.Context, fd int, want *Entry) (sum v1.Digest, err error) {
+	if err := unchanged(fd, want); err != nil {
 		return sum, err
 	}
 	if err := settle(ctx, want, time.Now()); err != nil {
 		return sum, err
 	}
-	hash := sha256.New()
-	block := blocks.Get().(*[256 << 10]byte)
-	defer blocks.Put(block)
-	for {
-		n, err := f.Read(block[:])
-		hash.Write(block[:n])
-		if err == io.EOF {
-			break
-		}
-		if err != nil {
-			return sum, err
-		}
-		if err := ctx.Err(); err != nil {
-			return sum, err
-		}
-	}
-	if err := unchanged(f, want); err != nil {
+	if sum, err = beneath.Digest(ctx, fd); err != nil {
 		return sum, err
 	}
-	hash.Sum(sum[:0])
-	return sum, nil
+	return sum, unchanged(fd, want)
 }
 
-func unchanged(f *os.File, want *Entry) error {
+func unchanged(fd int, want *Entry) error {
 	var now Entry
-	if err := statFD(int(f.Fd()), &now); err != nil {
+	if err := statFD(fd, &now); err != nil {
 		return err
 	}
 	if now.Kind != KindFile || !now.SameVersion(want) {
@@ -95,32 +74,29 @@ func settle(ctx context.Context, e *Entry, now time.Time) error {
 }
 
 // openFile opens a regular file of the tree. What is none is ErrChanged: it isn't opened, since opening a device can do things.
-func (t *Tree) openFile(path v1.RelPath) (*os.File, error) {
+func (t *Tree) openFile(path v1.RelPath) (int, error) {
 	root, err := t.open()
 	if err != nil {
-		return nil, err
+		return -1, err
 	}
 	defer unix.Close(root)
 	folder, err := t.openFolder(root, path.Dir())
 	if err != nil {
-		return nil, goneIfAbsent(err)
+		return -1, goneIfAbsent(err)
 	}
 	defer closeUnless(folder, root)
 	var e Entry
 	if err := statAt(folder, path.Base(), &e); err != nil {
-		return nil, goneIfAbsent(err)
+		return -1, goneIfAbsent(err)
 	}
 	if e.Kind != KindFile {
-		return nil, ErrChanged
+		return -1, ErrChanged
 	}
 	fd, err := openAt(folder, path.Base(), fileFlags|noAtime)
 	if noAtime != 0 && err == unix.EPERM { // another's file, and no root
 		fd, err = openAt(folder, path.Base(), fileFlags)
 	}
-	if err != nil {
-		return nil, goneIfAbsent(err)
-	}
-	return os.NewFile(uintptr(fd), string(path)), nil
+	return fd, goneIfAbsent(err)
 }
 
 // fileFlags: O_NONBLOCK, so that a FIFO put in the file's place between stat and open doesn't hold us.

@@ -1,5 +1,5 @@
 //go:build !linux
 
-package location
+package beneath
 
 const noAtime = 0

@@ -1,4 +1,4 @@
-package location
+package beneath
 
 import (
 	"strconv"
@@ -9,12 +9,12 @@ import (
 
 const fuseMagic = 0x65735546
 
-// syncAll makes everything written to the file system before the call durable.
-func (f folder) syncAll() error { return retry(func() error { return unix.Syncfs(f.fd) }) }
+// SyncAll makes everything written to the file system before the call durable.
+func (f Folder) SyncAll() error { return Retry(func() error { return unix.Syncfs(f.fd) }) }
 
-// canSyncAll tells whether syncAll can be relied on: since Linux 5.8 it reports what could not be written, and it does not reach
+// CanSyncAll tells whether SyncAll can be relied on: since Linux 5.8 it reports what could not be written, and it does not reach
 // the process behind a FUSE file system.
-func (f folder) canSyncAll() bool {
+func (f Folder) CanSyncAll() bool {
 	var st unix.Statfs_t
 	var uts unix.Utsname
 	if unix.Fstatfs(f.fd, &st) != nil || st.Type == fuseMagic || unix.Uname(&uts) != nil {
@@ -29,4 +29,5 @@ func (f folder) canSyncAll() bool {
 	return major > 5 || major == 5 && minor >= 8
 }
 
-func fsync(fd int) error { return retry(func() error { return unix.Fsync(fd) }) }
+// Fsync makes an open file or folder durable.
+func Fsync(fd int) error { return Retry(func() error { return unix.Fsync(fd) }) }

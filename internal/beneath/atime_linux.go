@@ -1,4 +1,4 @@
-package location
+package beneath
 
 import "golang.org/x/sys/unix"
 
