@@ -24,6 +24,18 @@ type RunningSource struct {
 	Coordinator *coordinator.Coordinator
 	Catalog     *catalog.Catalog
 	Root        string
+
+	tree *currentTree
+}
+
+// Check fails unless the source's tree is there, and is the known one.
+func (r *RunningSource) Check() error {
+	t := r.tree.get()
+	if t == nil {
+		return errNoTree
+	}
+	_, err := t.Identity()
+	return err
 }
 
 type keptSource struct {
@@ -31,6 +43,7 @@ type keptSource struct {
 	running *RunningSource // nil while nothing can be answered for it
 	opened  openedAs
 	tree    *currentTree
+	root    tree.Identity // of the latest root there was
 	users   sync.WaitGroup
 	err     error // why the tree is not available; nil when it is
 	since   time.Time
