@@ -100,6 +100,8 @@ type Coordinator struct {
 	// started is when we began to listen: at the start, or when this host woke up. Nobody was silent before.
 	started, ticked time.Time
 	purged          time.Time
+	// gave is when a file that lacked a copy was given to somebody last. Until lenient, hosts may have more than their share.
+	gave, lenient time.Time
 }
 
 // New makes the coordinator of a source. It owns no goroutine; Tick is to be called every few seconds.
@@ -113,7 +115,7 @@ func New(cfg Config) (*Coordinator, error) {
 	c := &Coordinator{cfg: cfg, cat: cfg.Catalog, log: cfg.Log, source: cfg.Source, cluster: cfg.Cluster,
 		hosts: make(map[v1.HostName]*host), lost: make(map[v1.HostName]bool), stale: true}
 	c.started = c.clock()
-	c.ticked = c.started
+	c.ticked, c.gave = c.started, c.started
 	c.digests = newDigester(cfg.Tree)
 	if c.unexplained() {
 		if err := c.setAmnesic(true); err != nil {

@@ -184,6 +184,9 @@ func (k *picker) give(m catalog.Member, reason why) bool {
 	k.given = append(k.given, Claimed{Path: path, Gen: k.tx.Generation(e), Size: e.Size, ModTime: e.ModTime, Mode: e.Mode, Held: held, Extra: reason == spare})
 	n := &claim{key: m.Key, path: path, host: k.h.name, location: k.req.Location, size: e.Size, until: k.now.Add(lease), class: e.Class()}
 	k.c.claims.add(n)
+	if reason == missing {
+		k.c.gave = k.now
+	}
 	k.room -= e.Size
 	k.bytes -= e.Size
 	k.l.room -= e.Size
@@ -300,8 +303,19 @@ func (k *picker) answer() *ClaimAnswer {
 	if a.Wanted = k.p.Wanted(k.at); a.Wanted > 0 {
 		k.c.displace(k.p)
 	}
+	k.c.relent(k.now, a.Largest)
 	a.RetryAfter = k.l.backOff(k.p, k.c.pollInterval())
 	return a
+}
+
+// lenience is for how long hosts may have more than their share when those that it is meant for do not come for it.
+const lenience = 10 * time.Minute
+
+// relent sees to it that nothing waits for hosts that do not come for their share, while others ask for it in vain. The caller holds c.mu.
+func (c *Coordinator) relent(now time.Time, lacking int64) {
+	if lacking > 0 && now.Sub(c.gave) > 2*c.pollInterval() && !now.Before(c.lenient) {
+		c.lenient, c.stale = now.Add(lenience), true
+	}
 }
 
 // backOff is when to ask again in vain: later each time, as long as nothing changed that a plan depends on.

@@ -91,6 +91,7 @@ func (c *Coordinator) makePlan() *plan {
 	rocks := c.rocks(p, b.classes)
 	p.cost = len(b.classes) * len(hosts)
 	p.Plan = placement.NewPlan(hosts, b.classes, rocks)
+	p.Lenient = v.now.Before(c.lenient)
 	return p
 }
 

@@ -206,6 +206,35 @@ func TestWhatIsMovedIsNotMovedBack(t *testing.T) {
 	}
 }
 
+// A host that is there but does not copy (its windows, say) keeps no file from having a replica elsewhere for long.
+func TestNobodyWaitsForAHostThatDoesNotCome(t *testing.T) {
+	for name, c := range map[string]struct{ files, size, sought int64 }{
+		"large files":                         {20, 10 * mib, 0},
+		"small files":                         {2000, mib / 100, 0},
+		"large files, room that others seek":  {20, 10 * mib, 300 * mib},
+		"small files, room that others seek ": {2000, mib / 100, 300 * mib},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, t, 1, "a", "b")
+			defer w.stop()
+			w.room(1000, "a", "b")
+			w.many(int(c.files), c.size)
+			a, b := w.peers["a"], w.peers["b"]
+			a.sought, b.sought = c.sought, c.sought
+			for range 20 {
+				a.meet()
+				b.meet()
+				b.fill(1000)
+				w.now = w.now.Add(10 * time.Second)
+				w.tick()
+			}
+			if n := len(b.disk); n != int(c.files) {
+				t.Errorf("%d of %d files have a replica", n, c.files)
+			}
+		})
+	}
+}
+
 func TestDrain(t *testing.T) {
 	w := newWorld(t, t, 2, "a", "b", "c", "d")
 	defer w.stop()

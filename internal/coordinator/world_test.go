@@ -233,6 +233,7 @@ type peer struct {
 	uid      string // of the location; "": one of its own
 	beside   *peer  // the host's other location
 	capacity int64
+	sought   int64 // what other sources look for a place for there
 	disk     map[v1.RelPath]Record
 	// kept are earlier versions, until what replaced them is confirmed.
 	kept map[v1.RelPath][]Record
@@ -291,7 +292,7 @@ func (p *peer) highest() (g v1.Generation) {
 }
 
 func (p *peer) hello() *HelloAnswer {
-	req := &Hello{Source: "photos", Session: p.session, Highest: p.highest(), Locations: []LocationInfo{p.info()}, Holds: len(p.disk) > 0}
+	req := &Hello{Source: "photos", Session: p.session, Highest: p.highest(), Locations: []LocationInfo{p.info()}, Holds: len(p.disk) > 0, Sought: p.sought}
 	if q := p.beside; q != nil {
 		req.Locations = append(req.Locations, q.info())
 		req.Holds = req.Holds || len(q.disk) > 0

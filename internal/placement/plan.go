@@ -17,6 +17,9 @@ const (
 // A plan is a preference, not an order: a host that asks for more than its share gets it as long as the rest still fits as
 // well as before ([Plan.Take]). It is for one goroutine at a time.
 type Plan struct {
+	// Lenient: a host may have what is meant for others, as long as everything keeps a place ([Plan.Take], [Plan.Rocks]).
+	Lenient bool
+
 	hosts   []Host
 	classes []Class
 	of      []int // host → domain

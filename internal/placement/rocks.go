@@ -77,7 +77,8 @@ func (p *Plan) rocksShort() int64 {
 // as indexes, hardest first. They are booked: asked again, the plan does not name them again.
 //
 // A rock that would fill a good part of the host's room goes to whoever asks first, if the others still find their place
-// then: before other sources' files, of which this one knows nothing, take the room that it needs whole.
+// then: before other sources' files, of which this one knows nothing, take the room that it needs whole. So does any rock while the
+// plan is Lenient.
 func (p *Plan) Rocks(host int, files int, bytes int64) []int {
 	var given []int
 	for _, r := range p.hardest() {
@@ -86,7 +87,7 @@ func (p *Plan) Rocks(host int, files int, bytes int64) []int {
 			continue
 		}
 		id := p.pack.find(r, host)
-		if id < 0 && size*giantPart > p.hosts[host].Room {
+		if id < 0 && (p.Lenient || size*giantPart > p.hosts[host].Room) {
 			id = p.attract(r, host)
 		}
 		if id < 0 {
