@@ -175,7 +175,7 @@ func (c *Coordinator) waitingFor() (names []v1.HostName) {
 
 // endAmnesia ends it when every known host has reported or is gone.
 func (c *Coordinator) endAmnesia() error {
-	if !c.cat.Amnesic() || !c.cat.Scanned() {
+	if c.cfg.Acting || !c.cat.Amnesic() || !c.cat.Scanned() {
 		return nil
 	}
 	c.mu.Lock()
