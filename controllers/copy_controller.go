@@ -60,6 +60,8 @@ type CopyReconciler struct {
 // Fetch says what to bring from a source, and where to.
 type Fetch struct {
 	Files []v1.RelPath
+	// Origin is the location to bring them from; nil: the source itself.
+	Origin *coordinator.Origin
 	// Dest is the folder to bring them to, CopyDest are folders where earlier versions may lie.
 	Dest     string
 	CopyDest []string
@@ -108,7 +110,7 @@ func (r *CopyReconciler) Reconcile(ctx context.Context, c Client) (reconcile.Res
 	if err != nil {
 		return reconcile.Result{}, err
 	}
-	if answer.Retire || answer.Surplus || r.needsRoom(locations) {
+	if !c.Acting && (answer.Retire || answer.Surplus || r.needsRoom(locations)) {
 		r.Drops.Enqueue(c)
 	}
 	if copied > 0 {

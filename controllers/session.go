@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	v1 "clusterbackup/api/v1"
@@ -15,10 +16,18 @@ import (
 type Client struct {
 	Source      v1.SourceName
 	Coordinator v1.HostName
+	// Acting: that host isn't the source's, it acts for it. See copiesOnly for what it may have this one do.
+	Acting bool
 }
 
 // String is for logs.
-func (c Client) String() string { return string(c.Source) + "@" + string(c.Coordinator) }
+func (c Client) String() string {
+	name := string(c.Source) + "@" + string(c.Coordinator)
+	if c.Acting {
+		name += " (acting)"
+	}
+	return name
+}
 
 // Coordinator is the other end: it answers, and never asks.
 type Coordinator interface {
@@ -66,7 +75,11 @@ func (s *Sessions) Get(c Client) *Session {
 		s.sessions = map[Client]*Session{}
 	}
 	if s.sessions[c] == nil {
-		s.sessions[c] = &Session{client: c, id: s.ID, peer: s.Dial(c), env: s.Env, mu: s.Env.lock()}
+		peer := s.Dial(c)
+		if c.Acting {
+			peer = copiesOnly{peer}
+		}
+		s.sessions[c] = &Session{client: c, id: s.ID, peer: peer, env: s.Env, mu: s.Env.lock()}
 	}
 	return s.sessions[c]
 }
@@ -76,6 +89,17 @@ func (s *Sessions) Forget(c Client) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.sessions, c)
+}
+
+// outdate has the source's own coordinator told anew what is held, when it is there again: replicas came that it has not ordered.
+func (s *Sessions) outdate(source v1.SourceName) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for c, session := range s.sessions {
+		if c.Source == source && !c.Acting {
+			session.outdated.Store(true)
+		}
+	}
 }
 
 // Session is a conversation in order. The coordinator tells old messages from new ones by Life and Turn, and relies on this
@@ -92,6 +116,8 @@ type Session struct {
 	turn    uint64
 	latest  coordinator.HelloAnswer
 	greeted time.Time // the first Hello that was answered
+	// outdated: it is to begin anew with the next Hello. It can be set while an exchange is under way.
+	outdated atomic.Bool
 }
 
 // pollAfter is when to ask again when there is nothing to do. A source that is still being scanned for the first time will have
@@ -115,6 +141,9 @@ func (s *Session) Latest() coordinator.HelloAnswer {
 func (s *Session) hello(ctx context.Context, hello *coordinator.Hello) (*coordinator.HelloAnswer, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.outdated.Swap(false) {
+		s.id = s.env.random()
+	}
 	hello.Source, hello.Session = s.client.Source, s.id
 	answer, err := s.peer.Hello(ctx, hello)
 	if err != nil {
