@@ -216,7 +216,7 @@ func (b *copyBatch) confirm(ctx context.Context, published []location.Published,
 		return 0, nil
 	}
 	if b.session.client.Acting {
-		defer b.Sessions.outdate(b.session.client.Source)
+		defer b.Sessions.outdate(b.session.client.Source, false)
 	}
 	return len(records), b.settle(ctx, b.session, b.location, records)
 }

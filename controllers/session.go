@@ -91,12 +91,13 @@ func (s *Sessions) Forget(c Client) {
 	delete(s.sessions, c)
 }
 
-// outdate has the source's own coordinator told anew what is held, when it is there again: replicas came that it has not ordered.
-func (s *Sessions) outdate(source v1.SourceName) {
+// outdate has the source's own coordinator, or those that act for it, told anew what is held: there is something that they don't know
+// of and would not ask for.
+func (s *Sessions) outdate(source v1.SourceName, acting bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for c, session := range s.sessions {
-		if c.Source == source && !c.Acting {
+		if c.Source == source && c.Acting == acting {
 			session.outdated.Store(true)
 		}
 	}

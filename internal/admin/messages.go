@@ -172,6 +172,8 @@ type Holder struct {
 	// ManifestTime is the source's clock when that listing was made.
 	ManifestTime time.Time `json:"manifestTime"`
 	Files        int64     `json:"files"`
+	// Acting: its host acts for the source's, which is silent.
+	Acting bool `json:"acting,omitempty"`
 }
 
 // Holding is one replica or version at a holder.
