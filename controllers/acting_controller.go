@@ -39,8 +39,8 @@ type ActingReconciler struct {
 	LastSeen func(v1.HostName) time.Time
 	// Listings asks all hosts which listings of a source they have; those that don't answer have none.
 	Listings func(context.Context, v1.SourceName) ([]ListingAt, error)
-	// Open opens the listing of a source that lies in a location of this host.
-	Open func(context.Context, v1.SourceName, v1.LocationName) (io.ReadCloser, error)
+	// Open opens the listing of a source that lies in a location of this host, and tells its version.
+	Open func(context.Context, v1.SourceName, v1.LocationName) (listing io.ReadCloser, version string, err error)
 	// Chosen is told who acts for a source; "": nobody.
 	Chosen func(v1.SourceName, v1.HostName)
 	// Event is told what people should know of a source.
@@ -216,13 +216,13 @@ func (r *ActingReconciler) act(ctx context.Context, want *v1.Source, by ListingA
 	if err := r.Set.stop(k); err != nil {
 		return err
 	}
-	cat, err := r.fill(ctx, k.name, by.Location)
+	cat, version, err := r.fill(ctx, k.name, by.Location)
 	if err != nil {
 		return err
 	}
 	config := r.Coordinator
 	config.Source, config.Cluster, config.Catalog, config.Tree = *want, cluster, cat, noTree{}
-	config.Host, config.Acting = want.Spec.Host, true
+	config.Host, config.Acting, config.Listing = want.Spec.Host, true, version
 	config.Log = config.Log.WithValues("source", k.name)
 	config.Events = func(reason, message string) { r.Event(k.name, true, reason, message) }
 	c, err := coordinator.New(config)
@@ -231,7 +231,7 @@ func (r *ActingReconciler) act(ctx context.Context, want *v1.Source, by ListingA
 	}
 	r.Set.change(func() {
 		k.opened = basis
-		k.running = &RunningSource{Name: k.name, Coordinator: c, Catalog: cat}
+		k.running = &RunningSource{Name: k.name, Coordinator: c, Catalog: cat, Listing: by.Location}
 	})
 	r.Event(k.name, true, "Acting", fmt.Sprintf("host %s is silent for longer than %s: this host has the newest listing of the source and orders copies in its stead; nothing is dropped",
 		want.Spec.Host, cluster.RepairAfter.Duration))
@@ -241,28 +241,28 @@ func (r *ActingReconciler) act(ctx context.Context, want *v1.Source, by ListingA
 }
 
 // fill makes a catalog of the listing in a location of this host.
-func (r *ActingReconciler) fill(ctx context.Context, name v1.SourceName, at v1.LocationName) (*catalog.Catalog, error) {
-	listing, err := r.Open(ctx, name, at)
+func (r *ActingReconciler) fill(ctx context.Context, name v1.SourceName, at v1.LocationName) (cat *catalog.Catalog, version string, err error) {
+	listing, version, err := r.Open(ctx, name, at)
 	if err != nil {
-		return nil, fmt.Errorf("open listing: %w", err)
+		return nil, "", fmt.Errorf("open listing: %w", err)
 	}
 	defer listing.Close()
 	_, entries, err := manifest.Read(listing)
 	if err != nil {
-		return nil, err
+		return nil, "", err
 	}
 	path := r.catalogPath(name)
 	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, err
+		return nil, "", err
 	}
-	cat, err := catalog.Open(path, catalog.Options{Clock: r.Coordinator.Clock, NoSync: true})
+	cat, err = catalog.Open(path, catalog.Options{Clock: r.Coordinator.Clock, NoSync: true})
 	if err != nil {
-		return nil, err
+		return nil, "", err
 	}
 	if err := cat.Fill(ctx, filesOf(entries)); err != nil {
-		return nil, errors.Join(err, cat.Close())
+		return nil, "", errors.Join(err, cat.Close())
 	}
-	return cat, nil
+	return cat, version, nil
 }
 
 // filesOf are the files of a listing that can be told by their bytes: those whose digest was known when it was made.

@@ -37,7 +37,7 @@ type CopyReconciler struct {
 	Allowed func() bool
 	// Retention returns how long retired files and earlier versions of a source are kept.
 	Retention func(v1.SourceName) v1.Retention
-	// Manifest fetches a source's manifest of this version into a location.
+	// Manifest fetches a source's manifest of this version into a location; where Client.Acting, if there is none in it.
 	Manifest func(context.Context, Client, *OpenLocation, string) error
 	// Drops is told of clients whose coordinator has surplus or deletions for them, or whose host needs room.
 	Drops interface{ Enqueue(Client) }

@@ -24,6 +24,8 @@ type RunningSource struct {
 	Coordinator *coordinator.Coordinator
 	Catalog     *catalog.Catalog
 	Root        string
+	// Listing is where the listing lies from which this host acts for the source's.
+	Listing v1.LocationName
 }
 
 type keptSource struct {

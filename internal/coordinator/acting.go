@@ -13,6 +13,7 @@ import (
 //   - A replica counts if its digest is the listing's. Any other version may be the newer one: it counts nothing, and its host is
 //     given no copy of the file.
 //   - Files come from replicas that count, of holders that are there.
+//   - The listing is handed on to those that have none.
 //   - Its generations are its own and are told to nobody: what is copied has none until the source's own coordinator confirms it.
 
 // whyActing is for people.
@@ -24,10 +25,10 @@ type Origin struct {
 	Location v1.LocationName `cbor:"2,keyasint"`
 }
 
-// CopiesOnly is the answer without what goes beyond copies of underserved files.
+// CopiesOnly is the answer without what goes beyond copies of underserved files, and the listing for those that have none.
 func (a *HelloAnswer) CopiesOnly() *HelloAnswer {
 	return &HelloAnswer{Life: a.Life, Turn: a.Turn, NeedInventory: a.NeedInventory, Inventory: a.Inventory, Claimable: a.Claimable,
-		PollAfter: a.PollAfter, Needed: a.Needed}
+		Manifest: a.Manifest, PollAfter: a.PollAfter, Needed: a.Needed}
 }
 
 // CopiesOnly is the answer without verdicts.

@@ -61,7 +61,9 @@ type Config struct {
 	Host v1.HostName
 	// Acting: another host answers in Host's stead, from a catalog that was filled from a listing. See acting.go for what it may. Tree can
 	// never tell.
-	Acting  bool
+	Acting bool
+	// Listing is that listing's version, if Acting.
+	Listing string
 	Catalog *catalog.Catalog
 	Tree    Tree
 	// Clock is nil: time.Now.

@@ -26,6 +26,7 @@ func (c *Coordinator) Hello(ctx context.Context, from v1.HostName, req *Hello) (
 	a := c.answerHello(h)
 	if c.cfg.Acting {
 		a = a.CopiesOnly()
+		a.Manifest = c.cfg.Listing
 	}
 	return a, nil
 }

@@ -78,7 +78,7 @@ type HelloAnswer struct {
 	// Retire: files that the client holds are deleted in the source. Surplus: a Drop may be granted.
 	Retire  bool `cbor:"10,keyasint,omitempty"`
 	Surplus bool `cbor:"11,keyasint,omitempty"`
-	// Manifest is the version of the newest manifest; empty: none yet.
+	// Manifest is the version of the newest manifest; empty: none yet. From one that acts for the source's host it is for those that have none.
 	Manifest string `cbor:"12,keyasint,omitempty"`
 	// PollAfter is when to say Hello again when there is nothing to do.
 	PollAfter time.Duration `cbor:"13,keyasint"`

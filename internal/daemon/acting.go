@@ -42,18 +42,38 @@ func (l *loops) listings(ctx context.Context, source v1.SourceName) ([]controlle
 }
 
 // openListing opens the listing of a source in a location of this host.
-func (l *loops) openListing(ctx context.Context, source v1.SourceName, at v1.LocationName) (io.ReadCloser, error) {
+func (l *loops) openListing(ctx context.Context, source v1.SourceName, at v1.LocationName) (_ io.ReadCloser, version string, err error) {
 	location, done := l.locations.UseOne(at)
 	if location == nil {
 		done()
-		return nil, notOpen(at)
+		return nil, "", notOpen(at)
+	}
+	version, err = location.ManifestVersion(source)
+	if err != nil {
+		done()
+		return nil, "", err
 	}
 	file, err := location.Disk.OpenManifest(ctx, source)
 	if err != nil {
 		done()
-		return nil, err
+		return nil, "", err
 	}
-	return inUse{file, done}, nil
+	return inUse{file, done}, version, nil
+}
+
+// openActing opens the listing from which this host acts for a source's.
+func (l *loops) openActing(ctx context.Context, source v1.SourceName) (io.ReadCloser, error) {
+	running, done := l.acting.Use(source)
+	defer done()
+	if running == nil {
+		return nil, notActing(source)
+	}
+	file, _, err := l.openListing(ctx, source, running.Listing)
+	return file, err
+}
+
+func notActing(source v1.SourceName) error {
+	return &transport.Error{Code: codeNoSource, Msg: fmt.Sprintf("this host does not act for the host of source %s", source)}
 }
 
 // inUse is a file of a location that stays open with it.
@@ -111,7 +131,7 @@ func askHere[Q, A any](ctx context.Context, l local, source v1.SourceName, q *Q,
 	running, done := l.acting.Use(source)
 	defer done()
 	if running == nil {
-		return nil, &transport.Error{Code: codeNoSource, Msg: fmt.Sprintf("this host does not act for source %s", source)}
+		return nil, notActing(source)
 	}
 	return f(running.Coordinator, ctx, l.self, q)
 }

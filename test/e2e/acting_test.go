@@ -58,6 +58,12 @@ spec: {host: d, path: %q, capacity: 1Gi}
 	})
 	sameTree(t, before, replicas(b))
 	sameTree(t, before, replicas(d))
+	b.eventually("d has the listing, from which it could act in its turn", func() error {
+		if listing := filepath.Join(d.location(), ".clusterbackup", "manifests", "photos.jsonl.zst"); !exists(listing) {
+			return fmt.Errorf("%s is not there", listing)
+		}
+		return nil
+	})
 	made := inodes(t, replicas(d))
 
 	a.start()
