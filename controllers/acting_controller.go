@@ -67,8 +67,8 @@ type ListingAt struct {
 	Location   v1.LocationName
 	Generation v1.Generation
 	Time       time.Time
-	// Acting: the host acts for the source's already.
-	Acting bool
+	// Acting: the host acts for the source's already. Failed: it tried to lately, and could not.
+	Acting, Failed bool
 }
 
 // whoActs chooses, alike for all who see the same: of the hosts that have the newest listing one that acts already, else the first by
@@ -77,7 +77,7 @@ func whoActs(listings []ListingAt) (best ListingAt, ok bool) {
 	newest := func(a, b ListingAt) int {
 		return cmp.Or(b.Generation.Compare(a.Generation), b.Time.Compare(a.Time))
 	}
-	listings = slices.DeleteFunc(slices.Clone(listings), func(l ListingAt) bool { return l.Generation.IsZero() })
+	listings = slices.DeleteFunc(slices.Clone(listings), func(l ListingAt) bool { return l.Failed || l.Generation.IsZero() })
 	if len(listings) == 0 {
 		return best, false
 	}
@@ -110,7 +110,9 @@ func (r *ActingReconciler) Reconcile(ctx context.Context, name v1.SourceName) (r
 	case err != nil:
 		return reconcile.Result{}, err
 	case by.Host == r.Host:
-		err = r.act(ctx, want, by)
+		if err = r.act(ctx, want, by); err != nil {
+			r.fail(name, err)
+		}
 	default:
 		err = r.stop(name)
 	}
@@ -180,7 +182,19 @@ func (r *ActingReconciler) end(name v1.SourceName) error {
 	delete(r.found, name)
 	r.mu.Unlock()
 	r.Chosen(name, "")
-	return r.stop(name)
+	err := r.stop(name)
+	r.Set.forget(name)
+	return err
+}
+
+// fail leaves acting to others for a while.
+func (r *ActingReconciler) fail(name v1.SourceName, err error) {
+	k := r.Set.get(name)
+	r.Set.setErr(k, nil)
+	r.Set.setErr(k, err)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.found, name)
 }
 
 // stop ends acting, if this host does.
@@ -188,7 +202,6 @@ func (r *ActingReconciler) stop(name v1.SourceName) error {
 	k := r.Set.get(name)
 	acted := k.running != nil
 	err := r.Set.stop(k)
-	r.Set.forget(name)
 	if !acted {
 		return err
 	}

@@ -86,6 +86,14 @@ func (s *SourceSet) Use(name v1.SourceName) (running *RunningSource, done func()
 	return k.running, k.users.Done
 }
 
+// Failed tells whether a source could lately not be answered for.
+func (s *SourceSet) Failed(name v1.SourceName) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	k := s.kept[name]
+	return k != nil && k.err != nil && time.Since(k.since) < 10*time.Minute
+}
+
 // States tells how every source of this host stands, sorted by name.
 func (s *SourceSet) States() []SourceState {
 	s.mu.Lock()

@@ -174,6 +174,8 @@ type Holder struct {
 	Files        int64     `json:"files"`
 	// Acting: its host acts for the source's, which is silent.
 	Acting bool `json:"acting,omitempty"`
+	// CannotAct: it tried to lately, and could not.
+	CannotAct bool `json:"cannotAct,omitempty"`
 }
 
 // Holding is one replica or version at a holder.

@@ -35,7 +35,7 @@ func (l *loops) listings(ctx context.Context, source v1.SourceName) ([]controlle
 	var all []controllers.ListingAt
 	for _, h := range holders {
 		if h.Live {
-			all = append(all, controllers.ListingAt{Host: h.Host, Location: h.Location, Generation: h.Manifest, Time: h.ManifestTime, Acting: h.Acting})
+			all = append(all, controllers.ListingAt{Host: h.Host, Location: h.Location, Generation: h.Manifest, Time: h.ManifestTime, Acting: h.Acting, Failed: h.CannotAct})
 		}
 	}
 	return all, nil

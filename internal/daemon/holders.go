@@ -147,7 +147,7 @@ func (h *holders) here(ctx context.Context, source v1.SourceName) ([]admin.Holde
 		if held.Replicas+held.Versions == 0 {
 			continue
 		}
-		holder := admin.Holder{HolderKey: admin.HolderKey{Host: h.host, Location: l.Name}, Files: held.Replicas, Acting: running != nil}
+		holder := admin.Holder{HolderKey: admin.HolderKey{Host: h.host, Location: l.Name}, Files: held.Replicas, Acting: running != nil, CannotAct: h.acting.Failed(source)}
 		if header, err := manifestHeader(ctx, l, source); err == nil {
 			holder.Manifest, holder.ManifestTime = header.Generation, header.Time
 		}
