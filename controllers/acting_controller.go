@@ -229,7 +229,8 @@ func (r *ActingReconciler) act(ctx context.Context, want *v1.Source, by ListingA
 	if err := r.Set.stop(k); err != nil {
 		return err
 	}
-	cat, version, err := r.fill(ctx, k.name, by.Location)
+	from := Listing{Location: by.Location}
+	cat, version, err := r.fill(ctx, k.name, &from)
 	if err != nil {
 		return err
 	}
@@ -244,7 +245,7 @@ func (r *ActingReconciler) act(ctx context.Context, want *v1.Source, by ListingA
 	}
 	r.Set.change(func() {
 		k.opened = basis
-		k.running = &RunningSource{Name: k.name, Coordinator: c, Catalog: cat, Listing: by.Location}
+		k.running = &RunningSource{Name: k.name, Coordinator: c, Catalog: cat, Listing: from}
 	})
 	r.Event(k.name, true, "Acting", fmt.Sprintf("host %s is silent for longer than %s: this host has the newest listing of the source and orders copies in its stead; nothing is dropped",
 		want.Spec.Host, cluster.RepairAfter.Duration))
@@ -254,16 +255,17 @@ func (r *ActingReconciler) act(ctx context.Context, want *v1.Source, by ListingA
 }
 
 // fill makes a catalog of the listing in a location of this host.
-func (r *ActingReconciler) fill(ctx context.Context, name v1.SourceName, at v1.LocationName) (cat *catalog.Catalog, version string, err error) {
-	listing, version, err := r.Open(ctx, name, at)
+func (r *ActingReconciler) fill(ctx context.Context, name v1.SourceName, from *Listing) (cat *catalog.Catalog, version string, err error) {
+	listing, version, err := r.Open(ctx, name, from.Location)
 	if err != nil {
 		return nil, "", fmt.Errorf("open listing: %w", err)
 	}
 	defer listing.Close()
-	_, entries, err := manifest.Read(listing)
+	header, entries, err := manifest.Read(listing)
 	if err != nil {
 		return nil, "", err
 	}
+	from.Time = header.Time
 	path := r.catalogPath(name)
 	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, "", err
@@ -272,17 +274,22 @@ func (r *ActingReconciler) fill(ctx context.Context, name v1.SourceName, at v1.L
 	if err != nil {
 		return nil, "", err
 	}
-	if err := cat.Fill(ctx, filesOf(entries)); err != nil {
+	if err := cat.Fill(ctx, filesOf(entries, &from.Unknown)); err != nil {
 		return nil, "", errors.Join(err, cat.Close())
 	}
 	return cat, version, nil
 }
 
-// filesOf are the files of a listing that can be told by their bytes: those whose digest was known when it was made.
-func filesOf(entries iter.Seq2[manifest.Entry, error]) iter.Seq2[catalog.Listed, error] {
+// filesOf are the files of a listing that can be told by their bytes: those whose digest was known when it was made. It counts the others.
+func filesOf(entries iter.Seq2[manifest.Entry, error], unknown *int64) iter.Seq2[catalog.Listed, error] {
 	return func(yield func(catalog.Listed, error) bool) {
 		for e, err := range entries {
-			if err == nil && (e.Type != manifest.File || e.Digest.IsZero()) {
+			switch {
+			case err != nil:
+			case e.Type != manifest.File:
+				continue
+			case e.Digest.IsZero():
+				*unknown++
 				continue
 			}
 			if !yield(catalog.Listed{Path: e.Path, Size: e.Size, ModTime: e.ModTime, Mode: e.Mode, Digest: e.Digest}, err) {

@@ -24,8 +24,15 @@ type RunningSource struct {
 	Coordinator *coordinator.Coordinator
 	Catalog     *catalog.Catalog
 	Root        string
-	// Listing is where the listing lies from which this host acts for the source's.
-	Listing v1.LocationName
+	// Listing is what this host knows it from, where it acts for the source's.
+	Listing Listing
+}
+
+// Listing is a source's listing in a location of this host, of which Unknown files have no digest.
+type Listing struct {
+	Location v1.LocationName
+	Time     time.Time
+	Unknown  int64
 }
 
 type keptSource struct {

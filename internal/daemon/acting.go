@@ -68,7 +68,7 @@ func (l *loops) openActing(ctx context.Context, source v1.SourceName) (io.ReadCl
 	if running == nil {
 		return nil, notActing(source)
 	}
-	file, _, err := l.openListing(ctx, source, running.Listing)
+	file, _, err := l.openListing(ctx, source, running.Listing.Location)
 	return file, err
 }
 

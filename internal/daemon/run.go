@@ -234,7 +234,7 @@ func (h *host) wire() error {
 	h.backend = &backend{
 		holders: held, identity: h.identity, store: h.store, desired: h.desired, sources: h.loops.sources, locations: h.loops.locations,
 		verifier: h.loops.verifier, peers: h.peers, events: h.events, conditions: &conditions{}, verifications: &verifications{}, rates: &rates{counters: h.loops.counters, sent: &h.loops.sent},
-		underway: h.loops.copier.Underway,
+		underway: h.loops.copier.Underway, actsFor: h.loops.actsFor,
 		announce: h.announce, rescan: h.loops.rescan,
 	}
 	h.registry.MustRegister(&collector{host: h.identity.Host(), desired: h.desired, sources: h.loops.sources, locations: h.loops.locations,

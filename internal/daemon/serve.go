@@ -31,6 +31,7 @@ func (h *host) serve(ctx context.Context, parts *errgroup.Group) {
 	h.gossip.register(server)
 	h.backend.holders.register(server)
 	registerBetween(server, h.backend)
+	registerActing(server, h.backend)
 	registerManifests(server, h.loops)
 	admin.Register(server, h.backend, mayAdminister)
 	parts.Go(func() error {

@@ -45,6 +45,8 @@ kind: Location
 metadata: {name: d-disk}
 spec: {host: d, path: %q, capacity: 1Gi}
 `, d.location()))
+	b.ctl("wait", "source/photos", "--for=condition=Available=False", "--timeout", patience.String())
+	b.waitProtected("photos")
 	b.ctl("wait", "location/d-disk", "--for=condition=Available", "--timeout", patience.String())
 	if n := filesIn(t, replicas(d)); n != 0 {
 		t.Errorf("%d files were copied while there were two replicas", n)
@@ -56,6 +58,14 @@ spec: {host: d, path: %q, capacity: 1Gi}
 		}
 		return nil
 	})
+	d.waitProtected("photos")
+	if out := d.ctl("describe", "source", "photos"); !strings.Contains(out, "acts for it") {
+		t.Errorf("it is not said that somebody acts for a:\n%s", out)
+	}
+	if listed := d.files("photos"); len(listed) != 30 {
+		t.Errorf("%d files are listed without a", len(listed))
+	}
+	d.ctl("describe", "file", "photos/d0/f0")
 	sameTree(t, before, replicas(b))
 	sameTree(t, before, replicas(d))
 	b.eventually("d has the listing, from which it could act in its turn", func() error {
