@@ -3,10 +3,12 @@ package coordinator
 import (
 	"context"
 	"maps"
+	"slices"
 	"testing"
 	"time"
 
 	"github.com/go-logr/logr"
+	"pgregory.net/rapid"
 
 	v1 "clusterbackup/api/v1"
 	"clusterbackup/internal/catalog"
@@ -310,4 +312,61 @@ func TestActingNeedsALiveOrigin(t *testing.T) {
 	if n := given(); n != 1 {
 		t.Errorf("%d files are given once it is back, not 1", n)
 	}
+}
+
+// TestActingAnyState: whatever lies where, every file that somebody has as it is listed gets as many replicas as wanted, or as there are
+// hosts for that have no version of it; no more; and what was there before stays as it was.
+func TestActingAnyState(t *testing.T) {
+	rapid.Check(t, func(r *rapid.T) {
+		hosts := []v1.HostName{"b", "c", "d", "e", "f"}
+		least := rapid.IntRange(1, 4).Draw(r, "min")
+		w := newWorld(t, t, int32(least), hosts...)
+		w.room(100, hosts...)
+		w.many(rapid.IntRange(1, 12).Draw(r, "files"), 1000)
+		before := make(map[v1.HostName]map[v1.RelPath]Record)
+		good, free := make(map[v1.RelPath]int), make(map[v1.RelPath]int)
+		for _, path := range slices.Sorted(maps.Keys(w.tree.files)) {
+			c := w.tree.files[path]
+			for _, name := range hosts {
+				rec := Record{Path: path, Gen: v1.Generation{Epoch: 1, Seq: 5}, Digest: c.digest(), Size: c.size, ModTime: c.mtime}
+				switch rapid.SampledFrom([]string{"none", "none", "listed", "other", "same size and time"}).Draw(r, string(name)+" "+string(path)) {
+				case "none":
+					free[path]++
+					continue
+				case "listed":
+					good[path]++
+				case "other":
+					rec.ModTime, rec.Size, rec.Digest = rec.ModTime+1e9, 7, v1.Digest{7}
+				case "same size and time":
+					rec.Digest = v1.Digest{8}
+				}
+				w.peers[name].disk[path] = rec
+			}
+		}
+		for _, name := range hosts {
+			before[name] = maps.Clone(w.peers[name].disk)
+		}
+		w.act(t)
+		defer w.stop()
+		for _, name := range hosts {
+			w.peers[name].meet()
+		}
+		w.copyAll(t, hosts...)
+		for path, c := range w.tree.files {
+			want := good[path]
+			if want > 0 {
+				want = max(want, min(least, want+free[path]))
+			}
+			if n := w.holders(path, c.digest()); n != want {
+				r.Fatalf("%s has %d replicas, want %d", path, n, want)
+			}
+		}
+		for name, disk := range before {
+			for path, rec := range disk {
+				if w.peers[name].disk[path] != rec {
+					r.Fatalf("%s at %s was %+v and is %+v", path, name, rec, w.peers[name].disk[path])
+				}
+			}
+		}
+	})
 }

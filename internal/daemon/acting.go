@@ -26,8 +26,10 @@ func (l *loops) actor() *controllers.ActingReconciler {
 	}
 }
 
-// listings asks every host for the listings of a source.
+// listings asks every host for the listings of a source, and does not wait long for those that are silent too.
 func (l *loops) listings(ctx context.Context, source v1.SourceName) ([]controllers.ListingAt, error) {
+	ctx, cancel := context.WithTimeout(ctx, statusTimeout)
+	defer cancel()
 	holders, err := l.host.backend.holders.Holders(ctx, source)
 	if err != nil {
 		return nil, err

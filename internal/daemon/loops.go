@@ -82,7 +82,7 @@ func newLoops(h *host, session uint64, metrics *reconcile.Metrics) *loops {
 		Answering: func(name v1.SourceName) { l.tick.Enqueue(name) },
 	}, options(2))
 	l.tick = reconcile.New("tick", controllers.TickReconciler{Desired: h.desired, Set: l.sources}, options(2))
-	l.standIn = reconcile.New("acting", l.actor(), options(2))
+	l.standIn = reconcile.New("acting", l.actor(), options(copiesAtOnce))
 	l.tickActing = reconcile.New("tick-acting", controllers.TickReconciler{Desired: h.desired, Set: l.acting}, options(1))
 	l.locate = reconcile.New("location", &controllers.LocationReconciler{
 		Desired: h.desired, Host: self, Set: l.locations,
