@@ -96,6 +96,7 @@ func (r *CopyReconciler) Reconcile(ctx context.Context, c Client) (reconcile.Res
 	answer, err := s.hello(ctx, hello)
 	if err != nil {
 		r.Shortage.forget(c) // nothing can come from there
+		r.setClaimable(c, false)
 		return reconcile.Result{RequeueAfter: r.Env.jitter(r.unanswered(c, err))}, nil
 	}
 	r.answered(c)

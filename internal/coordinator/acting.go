@@ -117,8 +117,8 @@ func (k *picker) ofOrigin(e *catalog.Entry) bool {
 		return false
 	}
 	if k.origin == nil {
-		id := able[int(k.c.given%uint64(len(able)))]
-		k.c.given++
+		id := able[k.c.origins%uint64(len(able))]
+		k.c.origins++
 		k.origin = &id
 	}
 	for _, id := range able {

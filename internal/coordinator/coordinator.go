@@ -102,7 +102,7 @@ type Coordinator struct {
 	watched   uint64 // the catalog's ClassesVersion, as far as we were told what moved
 	lost      map[v1.HostName]bool
 	open      int
-	given     uint64 // answers to a Claim that named an origin
+	origins   uint64 // that were chosen, so that they take turns
 	// started is when we began to listen: at the start, or when this host woke up. Nobody was silent before.
 	started, ticked time.Time
 	purged          time.Time

@@ -237,7 +237,7 @@ func (h *host) wire() error {
 		underway: h.loops.copier.Underway, actsFor: h.loops.actsFor,
 		announce: h.announce, rescan: h.loops.rescan,
 	}
-	h.registry.MustRegister(&collector{host: h.identity.Host(), desired: h.desired, sources: h.loops.sources, locations: h.loops.locations,
+	h.registry.MustRegister(&collector{host: h.identity.Host(), desired: h.desired, sources: h.loops.sources, acting: h.loops.acting, locations: h.loops.locations,
 		counters: h.loops.counters, peers: h.peers, sent: h.loops.sent.total})
 	return nil
 }

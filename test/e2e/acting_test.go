@@ -77,6 +77,9 @@ spec: {host: d, path: %q, capacity: 1Gi}
 		t.Errorf("%d files are listed without a", len(listed))
 	}
 	d.ctl("describe", "file", "photos/d0/f0")
+	if n := b.metric(`clusterbackup_source_files{replicas="2",source="photos"}`) + d.metric(`clusterbackup_source_files{replicas="2",source="photos"}`); n != 30 {
+		t.Errorf("of %v files it is told that they have two replicas", n)
+	}
 	sameTree(t, before, replicas(b))
 	sameTree(t, before, replicas(d))
 	b.eventually("d has the listing, from which it could act in its turn", func() error {
