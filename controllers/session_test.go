@@ -1,6 +1,7 @@
 package controllers
 
 import (
+	"context"
 	"testing"
 
 	v1 "clusterbackup/api/v1"
@@ -16,6 +17,32 @@ type holding struct {
 
 func (h holding) Get(_ v1.SourceName, path v1.RelPath) (location.Record, bool, error) {
 	return h.record, path == h.record.Path, nil
+}
+
+// slow is a coordinator that is told something while it answers.
+type slow struct {
+	Coordinator
+	sessions  []uint64
+	meanwhile func()
+}
+
+func (s *slow) Hello(_ context.Context, q *coordinator.Hello) (*coordinator.HelloAnswer, error) {
+	s.sessions = append(s.sessions, q.Session)
+	if len(s.sessions) == 1 {
+		s.meanwhile()
+	}
+	return &coordinator.HelloAnswer{}, nil
+}
+
+// TestHelloIsRepeatedIfItIsOutdated: what came while a frozen host was to answer is told before anything is claimed from it.
+func TestHelloIsRepeatedIfItIsOutdated(t *testing.T) {
+	peer := &slow{}
+	sessions := &Sessions{Dial: func(Client) Coordinator { return peer }}
+	peer.meanwhile = func() { sessions.outdate("photos", false) }
+	s := sessions.Get(Client{Source: "photos", Coordinator: "a"})
+	if _, err := s.hello(t.Context(), &coordinator.Hello{}); err != nil || len(peer.sessions) != 2 || peer.sessions[0] == peer.sessions[1] {
+		t.Errorf("hello was said in sessions %d, %v", peer.sessions, err)
+	}
 }
 
 func TestOnlyWhatIsStillHeldIsTold(t *testing.T) {

@@ -79,6 +79,7 @@ func (c *Coordinator) admit(from v1.HostName, source v1.SourceName) (*host, erro
 		c.hosts[from] = h
 	}
 	now := c.clock()
+	c.awake(now)
 	if h.seen.IsZero() || now.Sub(h.seen) > c.hostTimeout() {
 		c.stale = true // it is live again
 	}
