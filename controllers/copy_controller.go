@@ -93,6 +93,7 @@ func (r *CopyReconciler) Reconcile(ctx context.Context, c Client) (reconcile.Res
 	if err != nil {
 		return reconcile.Result{}, err
 	}
+	hello.Sought = r.Shortage.sought(c)
 	answer, err := s.hello(ctx, hello)
 	if err != nil {
 		r.Shortage.forget(c) // nothing can come from there
@@ -101,6 +102,7 @@ func (r *CopyReconciler) Reconcile(ctx context.Context, c Client) (reconcile.Res
 	}
 	r.answered(c)
 	r.setClaimable(c, answer.Claimable)
+	r.Shortage.need(c, answer.Needed)
 	if err := r.inventory(ctx, s, answer, locations); err != nil {
 		return reconcile.Result{}, err
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/go-logr/logr"
@@ -31,6 +32,8 @@ type LocationReconciler struct {
 	Config  location.Config // Root, Name, Capacity, Reserve and Init are set for each location
 	// SourceDeleted tells whether a source was deleted on purpose: known to have been, not merely unknown here.
 	SourceDeleted func(v1.SourceName) bool
+	// Spare tells which files of a source of this host need not lie in a location of this host.
+	Spare func(ctx context.Context, source v1.SourceName, at v1.LocationName, paths []v1.RelPath) ([]v1.RelPath, error)
 	// Event is told when a location comes or goes.
 	Event func(name v1.LocationName, warning bool, reason, message string)
 	// Opened is told when a location has been opened.
@@ -109,7 +112,10 @@ func (r *LocationReconciler) ensure(ctx context.Context, k *keptLocation, want *
 
 func (r *LocationReconciler) openLocation(name v1.LocationName, want *v1.Location) (*location.Location, error) {
 	config := r.Config
-	config.Name, config.Root, config.Init, config.Uptime = name, want.Spec.Path, true, monotonic
+	config.Name, config.Root, config.Init = name, want.Spec.Path, true
+	if config.Uptime == nil {
+		config.Uptime = uptime
+	}
 	config.Capacity, config.Reserve = limitsOf(want)
 	if err := r.makeParents(name, want.Spec.Path); err != nil {
 		return nil, err
@@ -201,6 +207,11 @@ func (r *LocationReconciler) keepHouse(ctx context.Context, k *keptLocation) err
 		return nil
 	}
 	r.expired[k.name] = time.Now()
+	for _, source := range sources {
+		if err := r.retireOwn(ctx, l, k.name, source); err != nil {
+			return err
+		}
+	}
 	_, err = l.Expire(ctx, now, r.retention)
 	return err
 }
@@ -229,6 +240,37 @@ func (r *LocationReconciler) keepSource(ctx context.Context, l *location.Locatio
 // out by this host's clock.
 func (r *LocationReconciler) retireSource(ctx context.Context, l *location.Location, source v1.SourceName) error {
 	keep := max(RetentionOf(nil).Deleted.Duration, l.NotedDeleted(source))
+	return retireEach(ctx, l, source, keep, func(paths []v1.RelPath) ([]v1.RelPath, error) { return paths, nil })
+}
+
+// retireOwn moves replicas of a source that has come to be on this host to versions/, where they lie for as long as deleted files do:
+// they count nowhere. It waits for each file until enough others hold it.
+func (r *LocationReconciler) retireOwn(ctx context.Context, l *location.Location, name v1.LocationName, source v1.SourceName) error {
+	want := sourceNamed(r.Desired, source)
+	if want == nil || want.Spec.Host != r.Host {
+		return nil
+	}
+	return retireEach(ctx, l, source, RetentionOf(want).Deleted.Duration, func(paths []v1.RelPath) ([]v1.RelPath, error) {
+		spare, err := r.Spare(ctx, source, name, paths)
+		return slices.DeleteFunc(spare, func(path v1.RelPath) bool {
+			return !apart(filepath.Join(want.Spec.Path, string(path)), filepath.Join(l.SourceDir(source), string(path)))
+		}), err
+	})
+}
+
+// apart tells whether a source's file is surely not the replica itself, which it is if the source's path leads, by a link or a mount,
+// to where its replicas are.
+func apart(file, replica string) bool {
+	a, err := os.Stat(file)
+	if err != nil {
+		return errors.Is(err, os.ErrNotExist)
+	}
+	b, err := os.Stat(replica)
+	return err == nil && !os.SameFile(a, b)
+}
+
+// retireEach retires those replicas of a source that which picks, folder by folder.
+func retireEach(ctx context.Context, l *location.Location, source v1.SourceName, keep time.Duration, which func([]v1.RelPath) ([]v1.RelPath, error)) error {
 	for folder, err := range l.Folders(source, "") {
 		if err != nil {
 			return err
@@ -236,6 +278,12 @@ func (r *LocationReconciler) retireSource(ctx context.Context, l *location.Locat
 		paths := make([]v1.RelPath, len(folder.Records))
 		for i, record := range folder.Records {
 			paths[i] = record.Path
+		}
+		if paths, err = which(paths); err != nil {
+			return err
+		}
+		if len(paths) == 0 {
+			continue
 		}
 		errs, err := l.Retire(ctx, source, paths, keep, nil)
 		if err := errors.Join(append(errs, err)...); err != nil {

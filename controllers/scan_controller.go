@@ -56,7 +56,7 @@ func (r *ScanReconciler) Reconcile(ctx context.Context, name v1.SourceName) (rec
 		return reconcile.Result{}, err
 	}
 	t, err := r.openTree(k, want)
-	if err == nil && r.due(k, want) {
+	if t != nil && r.due(k, want) {
 		err = r.scan(ctx, k, t)
 	}
 	if ctx.Err() != nil {
@@ -108,7 +108,7 @@ func (r *ScanReconciler) answerFor(k *keptSource, want *v1.Source) error {
 	}
 	r.Set.change(func() {
 		k.opened, k.generation = openedFor(want), want.Generation
-		k.running = &RunningSource{Name: k.name, Coordinator: c, Catalog: cat, Root: want.Spec.Path}
+		k.running = &RunningSource{Name: k.name, Coordinator: c, Catalog: cat, Root: want.Spec.Path, tree: k.tree}
 	})
 	r.Answering(k.name)
 	return nil
@@ -118,8 +118,11 @@ func openedFor(want *v1.Source) openedAs {
 	return openedAs{path: want.Spec.Path, exclude: strings.Join(want.Spec.Exclude, "\n"), oneFS: *want.Spec.OneFileSystem, uid: string(want.UID)}
 }
 
-// openTree returns the source's tree if it is there. A root that went away and came back, or was replaced, is opened anew;
-// whether it is the same as before is for the catalog to say, which knows it from before the restart too.
+// ErrForeignTree: what lies under the source's path is not the tree that its catalog is of.
+var ErrForeignTree = errors.New("another tree lies in the source's place: nothing is taken from it")
+
+// openTree returns the source's tree if it is there. A root that went away and came back, or was replaced, is opened anew, and
+// scanned if it is another one. With ErrForeignTree it is there for a scan to look at, and for nobody else.
 func (r *ScanReconciler) openTree(k *keptSource, want *v1.Source) (*tree.Tree, error) {
 	if t := k.tree.get(); t != nil {
 		if _, err := t.Identity(); err == nil {
@@ -131,8 +134,25 @@ func (r *ScanReconciler) openTree(k *keptSource, want *v1.Source) (*tree.Tree, e
 	if err != nil {
 		return nil, err
 	}
+	identity, err := t.Identity()
+	if err != nil {
+		return nil, err
+	}
+	r.Set.change(func() {
+		k.rescan = k.rescan || !identity.Same(k.root)
+		k.root = identity
+	})
+	return t, k.offer(t, identity)
+}
+
+// offer lets the coordinator look at the tree, and holders copy from it, if it is the one that the catalog is of. Whether it is is
+// for the catalog to say, which knows it from before the restart too.
+func (k *keptSource) offer(t *tree.Tree, identity tree.Identity) error {
+	if !k.running.Catalog.Knows(identity) {
+		return fmt.Errorf("%w (%s)", ErrForeignTree, t.Root())
+	}
 	k.tree.set(t)
-	return t, nil
+	return nil
 }
 
 func (r *ScanReconciler) due(k *keptSource, want *v1.Source) bool {
@@ -172,6 +192,8 @@ func ReasonOfSource(err error) string {
 		return "NotFolder"
 	case errors.Is(err, tree.ErrRootChanged):
 		return "OtherFolder"
+	case errors.Is(err, ErrForeignTree):
+		return "ForeignTree"
 	case errors.Is(err, os.ErrPermission):
 		return "Unreadable"
 	case errors.Is(err, catalog.ErrCorrupt):
@@ -180,7 +202,7 @@ func ReasonOfSource(err error) string {
 	return "Unusable"
 }
 
-// scan walks the tree into the catalog.
+// scan walks the tree into the catalog, if it is the one that the catalog is of.
 func (r *ScanReconciler) scan(ctx context.Context, k *keptSource, t *tree.Tree) error {
 	r.Set.change(func() { k.rescan = false })
 	identity, err := t.Identity()
@@ -206,10 +228,23 @@ func (r *ScanReconciler) scan(ctx context.Context, k *keptSource, t *tree.Tree) 
 			"changed", result.Changed, "deleted", result.Deleted, "duration", outcome.Took.String())
 	}
 	if result.Held.Why != "" {
-		r.Event(k.name, true, "DeletionsHeld", fmt.Sprintf("%d files are gone, which is not believed (%s); `cbctl approve source/%s --deletions` lets it through",
-			result.Held.Files, result.Held.Why, k.name))
+		r.Event(k.name, true, "DeletionsHeld", HeldText(k.name, result.Held.Why, result.Held.Files))
 	}
-	return nil
+	if err := k.offer(t, identity); err != nil || !result.Again {
+		return err
+	}
+	r.Log.Info("Root or file system is another than was known, and the same tree", "source", k.name, "files", result.Files)
+	return r.scan(ctx, k, t)
+}
+
+// HeldText says what is held, why (one of the catalog's reasons), and the way out.
+func HeldText(source v1.SourceName, why string, files int64) string {
+	what, then := fmt.Sprintf("%d files are gone, which is not believed (%s)", files, why), "lets it through"
+	if why == catalog.HeldForeign {
+		what = fmt.Sprintf("another tree, or file system, lies where the known one was, and %d of the known files are gone or changed in it: nothing is taken from it", files)
+		then = "makes it the source's"
+	}
+	return fmt.Sprintf("%s; `cbctl approve source/%s --deletions` %s", what, source, then)
 }
 
 // problemList collects a walk's problems: the first by path for people, the number of all.
@@ -245,7 +280,7 @@ func printable(path string) string {
 	return path
 }
 
-// errNoTree: cannot tell, since the source's root is not there.
+// errNoTree: cannot tell, since the source's root, or the one that is known, is not there.
 var errNoTree = errors.New("source is not available")
 
 // Stat implements coordinator.Tree.

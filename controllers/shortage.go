@@ -11,8 +11,9 @@ import (
 // Shortage is the room that sources lack in this host's locations, or will: what other sources have taken on to clear there for them,
 // and what these are to leave. The copy loop and the drop loop share it. The zero value: nothing is lacking.
 type Shortage struct {
-	mu sync.Mutex
-	of map[v1.LocationName]map[Client]shortage
+	mu     sync.Mutex
+	of     map[v1.LocationName]map[Client]shortage
+	needed map[Client]int64 // bytes that a source lacks, on whatever host
 }
 
 // shortage is one client's part in one location, in bytes.
@@ -38,6 +39,28 @@ func (s *Shortage) change(c Client, l v1.LocationName, change func(*shortage)) {
 	if part == (shortage{}) {
 		delete(s.of[l], c)
 	}
+}
+
+// need notes how many bytes a source lacks in all, on whatever host.
+func (s *Shortage) need(c Client, bytes int64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.needed == nil {
+		s.needed = map[Client]int64{}
+	}
+	s.needed[c] = bytes
+}
+
+// sought is how many bytes the sources other than c's lack: they look for a place on this host too.
+func (s *Shortage) sought(c Client) (bytes int64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for other, needed := range s.needed {
+		if other != c {
+			bytes += needed
+		}
+	}
+	return bytes
 }
 
 // want notes how many bytes of room in a location would let it take files of a source that have no other place, and how large the
@@ -106,6 +129,7 @@ func (s *Shortage) waiting(l v1.LocationName) (clients []Client) {
 func (s *Shortage) forget(c Client) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	delete(s.needed, c)
 	for _, parts := range s.of {
 		delete(parts, c)
 	}

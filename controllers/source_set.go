@@ -26,6 +26,8 @@ type RunningSource struct {
 	Root        string
 	// Listing is what this host knows it from, where it acts for the source's.
 	Listing Listing
+
+	tree *currentTree
 }
 
 // Listing is a source's listing in a location of this host, of which Unknown files have no digest.
@@ -35,11 +37,22 @@ type Listing struct {
 	Unknown  int64
 }
 
+// Check fails unless the source's tree is there, and is the known one.
+func (r *RunningSource) Check() error {
+	t := r.tree.get()
+	if t == nil {
+		return errNoTree
+	}
+	_, err := t.Identity()
+	return err
+}
+
 type keptSource struct {
 	name    v1.SourceName
 	running *RunningSource // nil while nothing can be answered for it
 	opened  openedAs
 	tree    *currentTree
+	root    tree.Identity // of the latest root there was
 	users   sync.WaitGroup
 	err     error // why the tree is not available; nil when it is
 	since   time.Time

@@ -16,7 +16,7 @@ type anchor tree.Identity
 
 // Held is deletions that a scan saw and did not believe.
 type Held struct {
-	// Files is how many files; 0 with a Why: not counted.
+	// Files is how many files; with HeldForeign those that are gone or changed; 0 with a Why: not counted.
 	Files int64
 	// Why is one of the Held reasons; empty: nothing is held.
 	Why string
@@ -35,7 +35,8 @@ const (
 	// HeldOrphans: holders have more files that the catalog has never seen than the source has: the catalog was lost, and what lies
 	// under the source's path may not be what it was.
 	HeldOrphans = "UnknownToCatalog"
-	// HeldForeign: the root, or a folder on another file system, is not the one it was.
+	// HeldForeign: the root, or a folder on another file system, is not the one it was, nor provably the same tree. Nothing is taken from
+	// it, changes and additions neither.
 	HeldForeign = "AnotherFileSystem"
 )
 
@@ -56,7 +57,7 @@ func (s *Scan) End(ctx context.Context, clean bool) (Result, error) {
 	if clearErr := s.c.clearGone(); err == nil {
 		err = clearErr
 	}
-	if err == nil && clean && s.result.Held.Why == "" {
+	if err == nil && clean && s.result.Held.Why == "" && !s.result.Again {
 		s.c.current.Store(true)
 	}
 	return s.result, err
@@ -79,19 +80,44 @@ func (s *Scan) settle(ctx context.Context) error {
 			return true
 		})
 	}
+	if s.foreign.found {
+		return s.accept()
+	}
 	if s.result.Deleted, err = s.c.applyGone(ctx); err != nil {
 		return err
 	}
+	return s.c.setState(func(st *state) bool {
+		if st.Scanned && st.Held == (Held{}) {
+			return false
+		}
+		st.Scanned, st.Held = true, Held{}
+		return true
+	})
+}
+
+// accept makes what was foreign the known tree. What is held stays so until the scan of it.
+func (s *Scan) accept() error {
+	s.result.Again = true
 	if len(s.adopt) > 0 {
 		if err := s.store(s.adopt); err != nil {
 			return err
 		}
 	}
-	return s.c.setState(func(st *state) bool {
-		if st.Scanned && st.Root == s.identity && st.Held == (Held{}) {
+	return s.c.setAnchor(s.identity)
+}
+
+// Knows tells whether a root of that identity is the one that the catalog is of, or the first there is.
+func (c *Catalog) Knows(identity tree.Identity) bool {
+	known := c.now().Root
+	return known == (anchor{}) || tree.Identity(known).Same(identity)
+}
+
+func (c *Catalog) setAnchor(root anchor) error {
+	return c.setState(func(st *state) bool {
+		if st.Root == root {
 			return false
 		}
-		st.Scanned, st.Root, st.Held = true, s.identity, Held{}
+		st.Root = root
 		return true
 	})
 }
@@ -101,8 +127,10 @@ func (s *Scan) judge(gone int64) Held {
 	held := Held{Files: gone, Root: s.identity}
 	total, _ := s.c.Total()
 	switch {
-	case s.untimely || s.foreign[rootFolder] && gone > 0:
-		held.Why = HeldForeign
+	case s.foreign.found && !s.foreign.same():
+		held.Why, held.Files = HeldForeign, s.foreign.lost()
+	case s.foreign.found:
+		return Held{}
 	case s.emptied && total > 0:
 		held.Why = HeldEmpty
 	case gone >= mass && gone*2 > total:
@@ -110,7 +138,8 @@ func (s *Scan) judge(gone int64) Held {
 	default:
 		return Held{}
 	}
-	if was := s.c.now().Held; was.Approved && was.Why == held.Why && was.Root == s.identity && gone <= was.Files {
+	was := s.c.now().Held
+	if was.Approved && (was.Why == held.Why || was.Why == HeldForeign) && was.Root == s.identity && held.Files <= was.Files {
 		return Held{}
 	}
 	return held

@@ -126,6 +126,8 @@ func (e *Entry) RemoveReplica(h HolderID) {
 
 // The encoding. What a scan compares stands first and has a fixed length, so that an unchanged entry is told by its bytes.
 const (
+	alikeLen = 17 // kind, size, time of modification
+	veryLen  = 33 // and time of change, inode
 	statLen  = 45
 	flagsAt  = statLen
 	classAt  = flagsAt + 1

@@ -21,6 +21,10 @@ import (
 //
 // Nothing is written as long as nothing differs. What differs is written in batches by one goroutine, which End waits for;
 // what is gone is decided about in End.
+//
+// Of a tree whose root, or of a folder whose file system, is not the known one, nothing is written at all: the scan only
+// compares what it sees with what is known. If that proves it to be the same tree (see foreign), End makes it the known one and
+// asks for another scan.
 type Scan struct {
 	c        *Catalog
 	identity anchor
@@ -29,14 +33,37 @@ type Scan struct {
 	cancel   context.CancelCauseFunc
 	ctx      context.Context
 
-	mu       sync.Mutex
-	result   Result
-	foreign  map[uint64]bool // folders in what may be another file system than before: nothing there is taken for deleted
-	adopt    []change        // what makes the new file systems the known ones
-	emptied  bool            // the root has no entry, and had some
-	untimely bool            // something in a foreign folder is gone
-	next     uint64
+	mu      sync.Mutex
+	result  Result
+	foreign foreign
+	folders map[uint64]bool // those in what may be another file system than before
+	adopt   []change        // what makes the new file systems the known ones
+	emptied bool            // the root has no entry, and had some
+	next    uint64
 }
+
+// foreign counts the files of what may be another tree than the one that is known.
+//
+// It is the same one if no known file is missing or of another size or time (a copy of it: taking it for the source loses
+// nothing), or if more than half of the known files are the very same in inode and time of change as well, which no copy is:
+// numbers of devices, and ids made from them, change at boot, while people go on with their files. An older copy, or another
+// tree that has some names in common, is neither.
+type foreign struct {
+	root  bool
+	found bool  // there is something foreign
+	known int64 // so many files ought to be there
+	alike int64 // of them, those there with the known size and time of modification
+	very  int64 // of those, the ones that are the known file itself
+}
+
+func (f *foreign) add(o *foreign) {
+	f.found = f.found || o.found
+	f.known, f.alike, f.very = f.known+o.known, f.alike+o.alike, f.very+o.very
+}
+
+func (f *foreign) lost() int64 { return f.known - f.alike }
+
+func (f *foreign) same() bool { return f.lost() == 0 || 2*f.very > f.known }
 
 // Result is what a scan found.
 type Result struct {
@@ -45,6 +72,8 @@ type Result struct {
 	Added, Changed, Deleted int64
 	// Held is what was gone and not believed; zero if nothing.
 	Held Held
+	// Again: what was foreign is the known tree by now, and is to be scanned.
+	Again bool
 }
 
 // change is one difference, to be written.
@@ -70,18 +99,27 @@ func (c *Catalog) BeginScan(identity tree.Identity) (*Scan, error) {
 		return nil, ErrScanning
 	}
 	s := &Scan{c: c, identity: anchor(identity), done: make(chan struct{}), changes: make(chan []change, 4),
-		foreign: make(map[uint64]bool), next: c.now().NextFolder}
+		folders: make(map[uint64]bool), next: c.now().NextFolder}
 	s.ctx, s.cancel = context.WithCancelCause(context.Background())
-	if known := c.now().Root; known != (anchor{}) && !tree.Identity(known).Same(identity) {
-		s.foreign[rootFolder] = true
-	}
-	// What an earlier scan missed and did not get to the end with says nothing now.
-	if err := c.clearGone(); err != nil {
+	if err := s.begin(identity); err != nil {
 		c.scanning.Store(false)
 		return nil, fmt.Errorf("begin scan: %w", err)
 	}
 	go s.write()
 	return s, nil
+}
+
+func (s *Scan) begin(identity tree.Identity) error {
+	// What an earlier scan missed and did not get to the end with says nothing now.
+	if err := s.c.clearGone(); err != nil {
+		return err
+	}
+	if !s.c.Knows(identity) {
+		s.foreign.root, s.foreign.found = true, true
+		s.foreign.known, _ = s.c.Total()
+		return nil
+	}
+	return s.c.setAnchor(s.identity) // before anything is taken from it
 }
 
 // Folder merges one folder's listing. It may be called from several goroutines at once; folders before those in them. It
@@ -93,7 +131,7 @@ func (s *Scan) Folder(ctx context.Context, f *tree.Folder) error {
 	}
 	m := &merge{s: s, f: f, id: id, complete: f.Err == nil}
 	s.mu.Lock()
-	m.foreign = s.foreign[id]
+	m.foreign = s.foreign.root || s.folders[id]
 	s.mu.Unlock()
 	err := s.c.View(func(tx *Tx) error {
 		m.tx = tx
@@ -130,7 +168,7 @@ type merge struct {
 	adopt                []change
 	files, folders, size int64
 	stored               int64
-	untimely             bool
+	counts               foreign
 	foreignChildren      []uint64
 	stat                 [statLen]byte
 	prefix               [8]byte
@@ -213,33 +251,48 @@ func (m *merge) entry(i int, e *tree.Entry, stored []byte) error {
 		}
 		e.Handle = child
 	}
+	if m.foreign {
+		m.compare(e, stored, child)
+		return nil
+	}
 	if e.Kind != tree.KindFolder && child != 0 && m.complete {
 		// A folder became something else; what was in it is gone.
 		if m.tx.anyBelow(child) {
-			m.untimely = m.untimely || m.foreign
 			m.changes = append(m.changes, change{key: keyOf(m.id, e.Name), gone: true, below: true})
 		}
 	}
 	now := appendStat(m.stat[:0], e.Kind, e.Size, e.ModTime, e.ChangeTime, e.Inode, e.Mode, e.UID, e.GID)
 	if stored != nil && bytes.Equal(now, stored[:statLen]) && stored[flagsAt]&flagDeleted == 0 &&
 		(stored[flagsAt]&flagMount != 0) == mount && fresh == 0 {
-		if m.foreign && child != 0 {
-			m.foreignChildren = append(m.foreignChildren, child)
-		}
 		return nil
 	}
 	c := change{key: keyOf(m.id, e.Name), stat: *e, xattrs: m.xattrs(i), child: fresh, mount: mount}
-	swapped := stored != nil && e.Kind == tree.KindFolder && fresh == 0 && m.swapped(e, stored, mount)
-	if (m.foreign || swapped) && child != 0 {
+	if stored == nil || e.Kind != tree.KindFolder || fresh != 0 || !m.swapped(e, stored, mount) {
+		m.changes = append(m.changes, c)
+		return nil
+	}
+	m.adopt = append(m.adopt, c)
+	m.foreignChildren = append(m.foreignChildren, child)
+	below, err := m.tx.countFiles(m.s.ctx, &Entry{Child: child})
+	m.counts.found, m.counts.known = true, m.counts.known+below
+	return err
+}
+
+// compare counts a name in a foreign folder by what is known of it.
+func (m *merge) compare(e *tree.Entry, stored []byte, child uint64) {
+	if e.Kind == tree.KindFolder && !m.s.foreign.root {
 		m.foreignChildren = append(m.foreignChildren, child)
 	}
-	switch {
-	case swapped:
-		m.adopt = append(m.adopt, c)
-	default:
-		m.changes = append(m.changes, c)
+	if stored == nil || e.Kind != tree.KindFile || stored[flagsAt]&flagDeleted != 0 {
+		return
 	}
-	return nil
+	now := appendStat(m.stat[:0], e.Kind, e.Size, e.ModTime, e.ChangeTime, e.Inode, e.Mode, e.UID, e.GID)
+	if bytes.Equal(now[:alikeLen], stored[:alikeLen]) {
+		m.counts.alike++
+	}
+	if bytes.Equal(now[:veryLen], stored[:veryLen]) {
+		m.counts.very++
+	}
 }
 
 // swapped tells whether a folder now shows another file system than when it was stored.
@@ -267,8 +320,7 @@ func (m *merge) missing(k, v []byte) {
 		return
 	}
 	m.stored++
-	if m.complete {
-		m.untimely = m.untimely || m.foreign
+	if m.complete && !m.foreign {
 		m.changes = append(m.changes, change{key: Key(k), gone: true})
 	}
 }
@@ -282,9 +334,9 @@ func (m *merge) report() {
 	s.result.Folders += m.folders
 	s.result.Bytes += m.size
 	s.adopt = append(s.adopt, m.adopt...)
-	s.untimely = s.untimely || m.untimely
+	s.foreign.add(&m.counts)
 	for _, id := range m.foreignChildren {
-		s.foreign[id] = true
+		s.folders[id] = true
 	}
 	if m.id == rootFolder && m.complete && len(m.f.Entries) == 0 && m.stored > 0 {
 		s.emptied = true

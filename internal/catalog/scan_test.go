@@ -76,6 +76,9 @@ func (x *fixture) tryScan(spoil func(*tree.Folder)) (Result, error) {
 		return s.Folder(ctx, f)
 	}, nil)
 	result, endErr := s.End(context.Background(), err == nil)
+	if result.Again && err == nil && endErr == nil {
+		return x.tryScan(spoil)
+	}
 	return result, errors.Join(err, endErr)
 }
 
@@ -397,43 +400,6 @@ func TestDeletionsHeld(t *testing.T) {
 			t.Fatal("it was deleted")
 		}
 	})
-	t.Run("another folder under the path", func(t *testing.T) {
-		x := newFixture(t)
-		many(x, 20)
-		x.scan()
-		x.must(os.Rename(x.root, x.root+".old"))
-		x.must(os.Mkdir(x.root, 0o755))
-		x.write("d0/f0", "text")
-		before := x.live()
-		if r := x.scan(); r.Held.Why != HeldForeign || r.Deleted != 0 {
-			t.Fatalf("scan: %+v", r)
-		}
-		if !slices.Equal(x.live(), before) {
-			t.Fatal("something was deleted")
-		}
-		// The right one comes back: nothing is held any more.
-		x.must(os.RemoveAll(x.root))
-		x.must(os.Rename(x.root+".old", x.root))
-		if r := x.scan(); r.Held.Why != "" || x.cat.Held().Why != "" {
-			t.Fatalf("scan: %+v", r)
-		}
-		x.same()
-	})
-	t.Run("a copy under the path is taken over", func(t *testing.T) {
-		x := newFixture(t)
-		many(x, 20)
-		x.scan()
-		x.must(os.Rename(x.root, x.root+".old"))
-		x.must(os.CopyFS(x.root, os.DirFS(x.root+".old")))
-		if r := x.scan(); r.Held.Why != "" {
-			t.Fatalf("scan: %+v", r)
-		}
-		x.must(os.Remove(filepath.Join(x.root, "d0/f0")))
-		if r := x.scan(); r.Deleted != 1 {
-			t.Fatalf("scan: %+v", r)
-		}
-		x.same()
-	})
 	t.Run("root is missing", func(t *testing.T) {
 		x := newFixture(t)
 		many(x, 5)
@@ -480,6 +446,259 @@ func TestDeletionsHeld(t *testing.T) {
 			t.Fatal("something was deleted")
 		}
 	})
+}
+
+// foreign puts a folder of its own under the source's path, and takes the one that was there away.
+func (x *fixture) foreign() (old string) {
+	x.t.Helper()
+	old = x.root + ".old"
+	x.must(os.Rename(x.root, old))
+	x.must(os.Mkdir(x.root, 0o755))
+	return old
+}
+
+// copyOf puts a copy of the source in its place, times included.
+func (x *fixture) copyOf() (old string) {
+	x.t.Helper()
+	old = x.foreign()
+	x.must(os.CopyFS(x.root, os.DirFS(old)))
+	x.must(filepath.WalkDir(old, func(path string, d os.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		info, err := d.Info()
+		x.must(err)
+		return os.Chtimes(x.root+strings.TrimPrefix(path, old), time.Time{}, info.ModTime())
+	}))
+	return old
+}
+
+// known is everything that the catalog knows of the source.
+func (x *fixture) known() (all string) {
+	x.t.Helper()
+	x.must(x.cat.Walk(context.Background(), "", "", func(i Item) bool {
+		all += fmt.Sprintf("%q %+v\n", i.Path, *i.Entry)
+		return true
+	}))
+	return all
+}
+
+// Nothing is taken from what is not provably the tree that is known (S4): no deletion, no change, no addition.
+func TestForeignTree(t *testing.T) {
+	fill := func(x *fixture) {
+		for i := range 20 {
+			x.write(fmt.Sprintf("d%d/f%d", i%5, i), "text")
+		}
+		x.scan()
+		x.confirmAll("h")
+	}
+	held := func(x *fixture, files int64) {
+		x.t.Helper()
+		before, generation := x.known(), x.cat.Generation()
+		for range 2 {
+			if r := x.scan(); r.Held.Why != HeldForeign || r.Held.Files != files || r.Added+r.Changed+r.Deleted != 0 {
+				x.t.Fatalf("scan: %+v", r)
+			}
+			if got := x.known(); got != before || x.cat.Generation() != generation {
+				x.t.Fatalf("known before:\n%s\nafter:\n%s", before, got)
+			}
+		}
+		x.consistent()
+	}
+	taken := func(x *fixture) {
+		x.t.Helper()
+		if r := x.scan(); r.Held.Why != "" || x.cat.Held().Why != "" {
+			x.t.Fatalf("scan: %+v", r)
+		}
+		x.same()
+	}
+	// reboot makes the root what it would be after its file system got another number.
+	reboot := func(x *fixture) {
+		x.must(x.cat.setState(func(s *state) bool { s.Root.Device++; s.Root.FSID++; return true }))
+	}
+
+	t.Run("nothing is taken until it is approved", func(t *testing.T) {
+		x := newFixture(t)
+		fill(x)
+		old := x.foreign()
+		x.write("d0/f0", "other")
+		x.write("d1/f1", "a longer text")
+		x.write("new", "new")
+		held(x, 20)
+		x.must(x.cat.Close())
+		x.open()
+		held(x, 20)
+		if x.cat.Current() {
+			t.Error("what the catalog lacks is told to be gone")
+		}
+		// The right one comes back: nothing is held any more.
+		x.must(os.Rename(x.root, x.root+".other"))
+		x.must(os.Rename(old, x.root))
+		taken(x)
+		x.must(os.Rename(x.root, old))
+		x.must(os.Rename(x.root+".other", x.root))
+		held(x, 20)
+		_, err := x.cat.Approve()
+		x.must(err)
+		taken(x)
+		x.must(os.Remove(filepath.Join(x.root, "new")))
+		taken(x)
+	})
+	t.Run("approval is for what was shown", func(t *testing.T) {
+		x := newFixture(t)
+		fill(x)
+		x.copyOf()
+		x.must(os.Remove(filepath.Join(x.root, "d0/f0")))
+		held(x, 1)
+		_, err := x.cat.Approve()
+		x.must(err)
+		x.must(os.Remove(filepath.Join(x.root, "d1/f1")))
+		held(x, 2)
+	})
+	t.Run("approved en masse, and once", func(t *testing.T) {
+		x := newFixture(t)
+		fill(x)
+		for i := range 300 {
+			x.write(fmt.Sprint("many/", i), "")
+		}
+		x.scan()
+		x.foreign()
+		held(x, 320)
+		_, err := x.cat.Approve()
+		x.must(err)
+		taken(x)
+	})
+	t.Run("a whole copy is taken over", func(t *testing.T) {
+		x := newFixture(t)
+		fill(x)
+		x.copyOf()
+		x.write("new", "new")
+		taken(x)
+		x.must(os.Remove(filepath.Join(x.root, "d0/f0")))
+		taken(x)
+	})
+	t.Run("an older copy is not", func(t *testing.T) {
+		x := newFixture(t)
+		fill(x)
+		x.copyOf()
+		x.must(os.Chtimes(filepath.Join(x.root, "d0/f0"), time.Time{}, time.Unix(1e9, 0)))
+		held(x, 1)
+	})
+	t.Run("a copy that cannot be read whole is not", func(t *testing.T) {
+		x := newFixture(t)
+		fill(x)
+		x.copyOf()
+		r, err := x.tryScan(func(f *tree.Folder) {
+			if f.Path == "d1" {
+				f.Entries, f.Err = f.Entries[:1], errors.New("input/output error")
+			}
+		})
+		if x.must(err); r.Held.Why != HeldForeign || r.Held.Files != 3 {
+			t.Errorf("scan: %+v", r)
+		}
+	})
+	t.Run("nothing was known", func(t *testing.T) {
+		x := newFixture(t)
+		x.scan()
+		x.foreign()
+		x.write("first", "1")
+		taken(x)
+	})
+	t.Run("the first scan was not ended", func(t *testing.T) {
+		x := newFixture(t)
+		x.write("a", "1")
+		src, err := tree.Open(x.root, tree.Options{})
+		x.must(err)
+		id, _ := src.Identity()
+		s, err := x.cat.BeginScan(id)
+		x.must(err)
+		x.must(src.Walk(context.Background(), s.Folder, nil))
+		_, err = s.End(context.Background(), false)
+		x.must(err)
+		x.foreign()
+		x.write("a", "22")
+		held(x, 1)
+	})
+	t.Run("the same files after a reboot", func(t *testing.T) {
+		x := newFixture(t)
+		fill(x)
+		reboot(x)
+		x.write("d0/f0", "changed")
+		x.write("new", "new")
+		x.must(os.Remove(filepath.Join(x.root, "d1/f1")))
+		taken(x)
+		if got := x.retirees("h"); !slices.Equal(got, []string{"d1/f1"}) {
+			t.Errorf("to retire: %q", got)
+		}
+	})
+	t.Run("a mass deletion is one after a reboot as well", func(t *testing.T) {
+		x := newFixture(t)
+		fill(x)
+		for i := range 300 {
+			x.write(fmt.Sprint("many/", i), "")
+		}
+		x.scan()
+		reboot(x)
+		x.must(os.RemoveAll(filepath.Join(x.root, "many")))
+		if r := x.scan(); r.Held.Why == "" || r.Deleted != 0 {
+			t.Errorf("scan: %+v", r)
+		}
+	})
+	t.Run("another file system below", func(t *testing.T) {
+		x := newFixture(t)
+		fill(x)
+		mounted := func(f *tree.Folder) { // d0 is on another file system, and what is below it
+			for i := range f.Entries {
+				if f.Entries[i].Name == "d0" {
+					f.Entries[i].Device++
+				}
+			}
+		}
+		x.must(os.Rename(filepath.Join(x.root, "d0"), filepath.Join(x.root, "gone")))
+		x.must(os.Rename(filepath.Join(x.root, "gone"), x.root+".d0"))
+		x.write("d0/f0", "other")
+		x.write("d0/new/new", "other")
+		before := x.known()
+		r, err := x.tryScan(mounted)
+		if x.must(err); r.Held.Why != HeldForeign || r.Held.Files != 4 || x.known() != before {
+			t.Fatalf("scan: %+v\nbefore:\n%s\nafter:\n%s", r, before, x.known())
+		}
+		_, err = x.cat.Approve()
+		x.must(err)
+		r, err = x.tryScan(mounted)
+		if x.must(err); r.Held.Why != "" {
+			t.Fatalf("scan: %+v", r)
+		}
+		x.same()
+	})
+}
+
+// A look at one file takes nothing from a file system that is not the root's: whether that is the one it was is for a scan to say.
+func TestObserveOnAnotherFileSystem(t *testing.T) {
+	x := newFixture(t)
+	x.write("a", "1")
+	x.scan()
+	before := x.known()
+	x.write("a", "changed")
+	src, err := tree.Open(x.root, tree.Options{})
+	x.must(err)
+	now, err := src.Stat(context.Background(), "a")
+	x.must(err)
+	observe := func() (changed bool) {
+		x.must(x.cat.Update(func(tx *Tx) (err error) {
+			changed, err = tx.Observe("a", &now)
+			return err
+		}))
+		return changed
+	}
+	now.Device++
+	if observe() || x.known() != before {
+		t.Errorf("taken from another file system:\n%s", x.known())
+	}
+	now.Device--
+	if !observe() {
+		t.Error("not taken from the root's")
+	}
 }
 
 // A folder that became a file while deletions are held is not forgotten: what was in it is deleted once that is approved.

@@ -35,10 +35,6 @@ func addHolder(ts *testscript.TestScript, _ bool, args []string) {
 	if !one.Live {
 		one.Why = "host does not answer"
 	}
-	fake.AllHolders = append(fake.AllHolders, one)
-	if fake.Manifests == nil {
-		fake.Manifests, fake.AllHoldings = map[admin.HolderKey][]byte{}, map[admin.HolderKey][]admin.Holding{}
-	}
 	var listing bytes.Buffer
 	w, err := manifest.NewWriter(&listing, manifest.Header{Source: source, ClusterUID: "c-1", Generation: generation, Time: now, Host: "mini"})
 	ts.Check(err)
@@ -46,8 +42,15 @@ func addHolder(ts *testscript.TestScript, _ bool, args []string) {
 		ts.Check(w.Write(&manifest.Entry{Path: h.Path, Type: manifest.File, Size: h.Size, ModTime: h.ModTime, Mode: h.Mode, Digest: h.Digest, Generation: generation}))
 	})
 	ts.Check(w.Close())
-	fake.Manifests[key] = listing.Bytes()
-	eachFile(ts, ts.MkAbs("locations/"+host+"/"+string(source)), func(h admin.Holding) { fake.AllHoldings[key] = append(fake.AllHoldings[key], h) })
+	var holdings []admin.Holding
+	eachFile(ts, ts.MkAbs("locations/"+host+"/"+string(source)), func(h admin.Holding) { holdings = append(holdings, h) })
+	fake.Change(func() {
+		fake.AllHolders = append(fake.AllHolders, one)
+		if fake.Manifests == nil {
+			fake.Manifests, fake.AllHoldings = map[admin.HolderKey][]byte{}, map[admin.HolderKey][]admin.Holding{}
+		}
+		fake.Manifests[key], fake.AllHoldings[key] = listing.Bytes(), holdings
+	})
 }
 
 func eachFile(ts *testscript.TestScript, root string, visit func(admin.Holding)) {

@@ -281,5 +281,6 @@ func setProgress(ts *testscript.TestScript, _ bool, args []string) {
 	case "early":
 		end.Done = false
 	}
-	ts.Value(fakeKey{}).(*admintest.Fake).Progress = []admin.VerifyProgress{{Files: 1}, end}
+	fake := ts.Value(fakeKey{}).(*admintest.Fake)
+	fake.Change(func() { fake.Progress = []admin.VerifyProgress{{Files: 1}, end} })
 }

@@ -110,6 +110,9 @@ func (c *Coordinator) greet(h *host, req *Hello) {
 		c.stale = true
 	}
 	h.holds = req.Holds
+	if sought := max(req.Sought, 0); h.sought != sought {
+		h.sought, c.stale = sought, true
+	}
 	own := c.onlyHere(h, req.Locations)
 	for name, l := range h.locations {
 		if l.listed && !slices.ContainsFunc(own, func(i LocationInfo) bool { return i.Name == name }) {

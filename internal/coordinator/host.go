@@ -19,6 +19,8 @@ type host struct {
 	session uint64
 	hello   bool
 	holds   bool
+	// sought is what other sources look for a place for in its locations, in bytes.
+	sought int64
 	// life is what its messages must carry. It is drawn at its first Hello, and whenever its session is another.
 	life uint64
 	// turn is the highest of its turns seen. settled is the highest of those after which its earlier words count nothing.
@@ -217,6 +219,7 @@ func (c *Coordinator) hostRoom(now time.Time, info HostInfo) placement.Host {
 	if h == nil || !h.hello {
 		return p
 	}
+	p.Sought = h.sought
 	live := now.Sub(h.seen) <= c.hostTimeout()
 	for _, l := range h.locations {
 		if !l.listed {

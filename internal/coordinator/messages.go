@@ -58,6 +58,9 @@ type Hello struct {
 	Locations []LocationInfo `cbor:"4,keyasint"`
 	// Holds: the client holds replicas of this source.
 	Holds bool `cbor:"5,keyasint,omitempty"`
+	// Sought is how many bytes the other sources that the client copies from lack (their HelloAnswer.Needed): they look for a place
+	// in its locations too.
+	Sought int64 `cbor:"6,keyasint,omitempty"`
 }
 
 // HelloAnswer says how the coordinator stands to the client.

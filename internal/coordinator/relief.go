@@ -1,6 +1,7 @@
 package coordinator
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -263,15 +264,26 @@ func (c *Coordinator) movable(tx *catalog.Tx, p *plan, class *catalog.Class, siz
 	})
 }
 
-// movableTo tells whether some host could take files of a class at all.
-func (v *view) movableTo(class *catalog.Class) bool {
+// movableClasses is the classes of which some host could take files, those for which it has most room first.
+func (c *Coordinator) movableClasses(v *view) []catalog.Class {
+	room := make(map[uint32]int64)
+	classes := slices.DeleteFunc(slices.Clone(c.cat.Classes()), func(class catalog.Class) bool {
+		room[class.ID] = v.roomFor(&class)
+		return room[class.ID] <= 0
+	})
+	slices.SortStableFunc(classes, func(a, b catalog.Class) int { return cmp.Compare(room[b.ID], room[a.ID]) })
+	return classes
+}
+
+// roomFor is the most room that a host has which could take files of a class.
+func (v *view) roomFor(class *catalog.Class) (most int64) {
 	taken := v.taken(class)
 	for i := range v.hosts {
-		if h := &v.hosts[i]; h.Open && h.Room > 0 && !slices.Contains(taken, i) {
-			return true
+		if h := &v.hosts[i]; h.Open && !slices.Contains(taken, i) {
+			most = max(most, h.Room)
 		}
 	}
-	return false
+	return most
 }
 
 // move has a file copied to a host, so that a holder may drop it.
@@ -303,12 +315,9 @@ func (c *Coordinator) displace(p *plan) {
 				return n < maxRocks
 			})
 		}
-		for _, class := range c.cat.Classes() {
+		for _, class := range c.movableClasses(v) {
 			if len(movable) >= 4*maxMovable {
 				break
-			}
-			if !v.movableTo(&class) {
-				continue
 			}
 			c.movable(tx, p, &class, max(largest, p.Short()), func(m catalog.Member, hosts []int) {
 				if m.Size == 0 {

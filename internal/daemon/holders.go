@@ -285,7 +285,7 @@ func (h *holders) versionsHere(ctx context.Context, l *controllers.OpenLocation,
 		}
 		holding := holdingOf(&version.Record, listings)
 		holding.Version = v1.RelPath(strings.TrimPrefix(version.Name, below))
-		holding.Until, holding.Expires = version.Since.UnixNano(), version.Until.UnixNano()
+		holding.Until, holding.Expires = version.Since.UnixNano(), l.Disk.EndOf(version.Until).UnixNano()
 		if !yield(holding, nil) {
 			return
 		}

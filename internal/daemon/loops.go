@@ -88,7 +88,15 @@ func newLoops(h *host, session uint64, metrics *reconcile.Metrics) *loops {
 		Desired: h.desired, Host: self, Set: l.locations,
 		Config:        location.Config{ClusterUID: h.identity.ClusterUID(), IndexDir: filepath.Join(h.options.State, "locations"), Disks: &location.Disks{}, Log: h.log.WithName("location")},
 		SourceDeleted: func(name v1.SourceName) bool { return h.store.Deleted(v1.KindSource, string(name)) },
-		Event:         noteFor[v1.LocationName](h.events, v1.KindLocation), Log: h.log.WithName("location"),
+		Spare: func(ctx context.Context, source v1.SourceName, at v1.LocationName, paths []v1.RelPath) ([]v1.RelPath, error) {
+			running, done := l.sources.Use(source)
+			defer done()
+			if running == nil {
+				return nil, nil
+			}
+			return running.Coordinator.Spare(ctx, at, paths)
+		},
+		Event: noteFor[v1.LocationName](h.events, v1.KindLocation), Log: h.log.WithName("location"),
 		Opened: l.kickClients,
 	}, options(1))
 	l.verifier = &controllers.VerifyReconciler{Desired: h.desired, Sessions: l.sessions, Locations: l.locations, Limit: bounded(l.limits, readLimit),

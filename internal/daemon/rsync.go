@@ -168,6 +168,10 @@ func (s *senders) root(request rsync.Request, admin bool) (root string, done fun
 			done()
 			return "", nil, fmt.Errorf("source %s is not open on this host", request.Name)
 		}
+		if err := running.Check(); err != nil {
+			done()
+			return "", nil, fmt.Errorf("source %s: %w", request.Name, err)
+		}
 		return running.Root, done, nil
 	case rsync.KindLocation:
 		open, done := s.locations.Use()

@@ -144,8 +144,7 @@ func shortest(d time.Duration) string {
 
 func deletionsHeld(want *v1.Source, counts *coordinator.Status) metav1.Condition {
 	if counts.HeldWhy != "" {
-		return condition(v1.ConditionDeletionsHeld, true, counts.HeldWhy,
-			fmt.Sprintf("%d files are gone, which is not believed; `cbctl approve source/%s --deletions` lets it through", counts.HeldDeletions, want.Name))
+		return condition(v1.ConditionDeletionsHeld, true, counts.HeldWhy, controllers.HeldText(v1.SourceName(want.Name), counts.HeldWhy, counts.HeldDeletions))
 	}
 	return condition(v1.ConditionDeletionsHeld, false, "None", "no deletion is held")
 }

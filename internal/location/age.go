@@ -3,30 +3,35 @@ package location
 import (
 	"encoding/binary"
 	"fmt"
+	"sync"
 	"time"
 
 	"go.etcd.io/bbolt"
 )
 
-// What is kept for a time must lie there for that time. The wall clock alone doesn't tell: a host without a battery starts in the
-// past and is put right by its network, another starts in 2099; and a disk that was in a drawer for longer than the retention is
-// plugged in, as a rule, because somebody wants what is on it. So steps of the wall clock that the host's uptime does not confirm,
-// and time in which nobody looked but for one day, are not counted.
+// What is kept for a time must lie there for that time, and not for ever. The wall clock doesn't tell: a host without a battery starts in
+// the past and is put right by its network, another starts in 2099; and a disk that was in a drawer for longer than the retention is
+// plugged in, as a rule, because somebody wants what is on it. So retention runs by a clock of its own, and what is kept has the
+// beginning and the end of it in that clock's time.
 const (
-	maxStep  = 5 * time.Minute
 	maxAway  = 24 * time.Hour
 	seenEach = time.Hour
 )
 
 var keyAge = []byte("age")
 
-// age is the location's clock of retention: the wall clock less what was skipped.
+// age is the location's clock of retention:
+//
+//   - It begins with what the wall clock says when it is looked at first, and never goes back.
+//   - While the location is open it grows by the host's uptime, whatever is done to the wall clock.
+//   - From one opening to the next it grows by how much later the wall clock is than it ever was, but for one day.
 type age struct {
-	skipped time.Duration
-	seen    time.Time     // the wall clock at the latest look
-	up      time.Duration // the uptime then
-	begun   bool          // there was a look since the location was opened
-	noted   time.Time     // the seen that is in the index
+	mu     sync.Mutex
+	now    time.Time     // by this clock, at the latest look
+	up     time.Duration // the uptime then
+	wall   time.Time     // the latest the wall clock ever was
+	opened time.Duration // the uptime when the location was opened
+	noted  time.Time     // the now at which AgingTime wrote it down last
 }
 
 // AgingTime is now by the clock by which retention runs, for Expire. It is to be called every few minutes while the location is open.
@@ -36,57 +41,85 @@ func (l *Location) AgingTime() (time.Time, error) {
 		return time.Time{}, err
 	}
 	defer leave()
-	l.keptMu.Lock()
-	defer l.keptMu.Unlock()
+	now := l.aging()
+	if l.age.due(now) {
+		l.believeClock()
+		if err := l.db.Update(l.stampClock); err != nil {
+			return time.Time{}, fmt.Errorf("note the age of location %s: %w", l.cfg.Name, err)
+		}
+	}
+	return now, nil
+}
+
+// due tells whether the clock is to be written down, though nothing else is.
+func (a *age) due(now time.Time) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if now.Sub(a.noted) < seenEach {
+		return false
+	}
+	a.noted = now
+	return true
+}
+
+// aging lets time pass.
+func (l *Location) aging() time.Time {
 	a := &l.age
-	if !a.begun {
-		if err := l.readAge(); err != nil {
-			return time.Time{}, err
-		}
-	}
-	before := a.skipped
-	a.look(l.cfg.Clock(), l.cfg.Uptime())
-	if a.skipped != before || a.noted.IsZero() || a.seen.Sub(a.noted).Abs() >= seenEach {
-		if err := l.noteAge(); err != nil {
-			return time.Time{}, err
-		}
-	}
-	return a.seen.Add(-a.skipped), nil
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	up := l.cfg.Uptime()
+	a.now, a.up = a.now.Add(max(0, up-a.up)), max(a.up, up)
+	a.see(l.cfg.Clock())
+	return a.now
 }
 
-// look lets time pass.
-func (a *age) look(wall time.Time, up time.Duration) {
-	wall = wall.Round(0) // without Go's monotonic reading: steps are what is looked for
-	if !a.seen.IsZero() {
-		passed := wall.Sub(a.seen)
-		confirmed := max(0, min(passed, maxAway))
-		if a.begun {
-			confirmed = up - a.up
-		}
-		if step := passed - confirmed; step.Abs() > maxStep {
-			a.skipped = max(0, a.skipped+step)
-		}
+func (a *age) see(wall time.Time) {
+	if wall = wholeSecond(wall); wall.After(a.wall) {
+		a.wall = wall
 	}
-	a.seen, a.up, a.begun = wall, up, true
 }
 
-func (l *Location) readAge() error {
-	return l.db.View(func(tx *bbolt.Tx) error {
-		r := reader{b: tx.Bucket(bucketMeta).Get(keyAge)}
-		if len(r.b) == 0 {
-			return nil
-		}
-		skipped, seen := r.varint(), r.varint()
-		l.age.skipped, l.age.seen = time.Duration(skipped)*time.Second, time.Unix(seen, 0)
-		return r.done()
-	})
+// wholeSecond is the time in seconds, as it is written down, that is never too early.
+func wholeSecond(t time.Time) time.Time { return time.Unix(t.Add(time.Second-1).Unix(), 0) }
+
+// EndOf is a time of the clock of retention by the wall clock, as far as can be told now.
+func (l *Location) EndOf(until time.Time) time.Time {
+	return l.cfg.Clock().Add(until.Sub(l.aging()))
 }
 
-func (l *Location) noteAge() error {
-	value := binary.AppendVarint(binary.AppendVarint(nil, int64(l.age.skipped/time.Second)), l.age.seen.Unix())
-	if err := l.db.Update(func(tx *bbolt.Tx) error { return tx.Bucket(bucketMeta).Put(keyAge, value) }); err != nil {
-		return fmt.Errorf("note the age of location %s: %w", l.cfg.Name, err)
+// believeClock gives up the latest time that the wall clock ever said, for the names of versions, if it is far behind that and had a day
+// to be put right.
+func (l *Location) believeClock() {
+	latest, wall := l.clock.Load(), l.cfg.Clock()
+	l.age.mu.Lock()
+	open := l.age.up - l.age.opened
+	l.age.mu.Unlock()
+	if open > maxAway && time.Unix(latest, 0).Sub(wall) > maxAway {
+		l.clock.CompareAndSwap(latest, wall.Unix())
 	}
-	l.age.noted = l.age.seen
-	return nil
+}
+
+// startAge goes on from where the clock was when the location was open last. What it says now is written down with what is set aside.
+func (l *Location) startAge(tx *bbolt.Tx) error {
+	a, wall := &l.age, l.cfg.Clock()
+	a.up = l.cfg.Uptime()
+	a.opened, a.now = a.up, wall.Round(0) // without Go's monotonic reading
+	defer a.see(wall)
+	r := reader{b: tx.Bucket(bucketMeta).Get(keyAge)}
+	if len(r.b) == 0 {
+		return nil
+	}
+	skipped, seen := r.varint(), r.varint()
+	a.wall = time.Unix(seen, 0)
+	a.now = time.Unix(seen-skipped, 0).Add(max(0, min(wall.Sub(a.wall), maxAway)))
+	return r.done()
+}
+
+// putAge writes the clock down: by how much the wall clock was later when it was at its latest, and when that was.
+func (l *Location) putAge(tx *bbolt.Tx) error {
+	now := l.aging().Unix()
+	l.age.mu.Lock()
+	seen := l.age.wall.Unix()
+	l.age.mu.Unlock()
+	return tx.Bucket(bucketMeta).Put(keyAge, binary.AppendVarint(binary.AppendVarint(nil, seen-now), seen))
 }

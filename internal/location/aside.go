@@ -55,9 +55,9 @@ func (l *Location) planVersion(c *beneath.Cursor, sync *syncer, source v1.Source
 	if err != nil {
 		return nil, err
 	}
-	in := &intent{kind: intentRetire, source: source, record: rec, reason: reason, count: keep.count}
+	in := &intent{kind: intentRetire, source: source, record: rec, reason: reason, count: keep.count, aside: wholeSecond(l.aging())}
+	in.until = wholeSecond(in.aside.Add(keep.keep))
 	for in.since = l.now().Unix(); ; in.since++ {
-		in.until = in.since + int64(keep.keep/time.Second)
 		in.name = beneath.Join(dir, versionBase(base, in.since))
 		taken, err := at.Exists(versionBase(base, in.since))
 		if err != nil {

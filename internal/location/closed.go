@@ -2,6 +2,7 @@ package location
 
 import (
 	"crypto/rand"
+	"errors"
 	"fmt"
 
 	"go.etcd.io/bbolt"
@@ -23,7 +24,9 @@ const maxClosed = 64
 // markClosed writes the word to both sides. Failing costs a comparison, no more.
 func (l *Location) markClosed() error {
 	word := rand.Text()
-	err := l.db.Update(func(tx *bbolt.Tx) error { return tx.Bucket(bucketMeta).Put(keyClosed, []byte(word)) })
+	err := l.db.Update(func(tx *bbolt.Tx) error {
+		return errors.Join(tx.Bucket(bucketMeta).Put(keyClosed, []byte(word)), l.stampClock(tx))
+	})
 	if err != nil {
 		return fmt.Errorf("close index: %w", err)
 	}

@@ -119,7 +119,7 @@ func endedVersions(versions []Version, unconfirmed bool, now time.Time, ret Rete
 		}
 		switch {
 		case i >= guarded:
-		case now.After(v.Until) && now.After(v.Since.Add(keep)):
+		case now.After(v.Until) && now.After(v.Aside.Add(keep)):
 			ended = append(ended, v)
 		case v.Reason == Replaced:
 			stay = append(stay, v)

@@ -22,7 +22,8 @@ type intent struct {
 	// name is where the version is to lie, below the source's folder of versions; "" for none.
 	name   string
 	since  int64
-	until  int64
+	aside  time.Time // see Version
+	until  time.Time
 	reason Reason
 	count  int
 }
@@ -43,9 +44,10 @@ func (in *intent) append(b []byte) []byte {
 		b = append(b, s...)
 	}
 	b = binary.AppendVarint(b, in.since)
-	b = binary.AppendVarint(b, in.until)
+	b = binary.AppendVarint(b, in.until.Unix())
 	b = in.record.append(b)
-	return binary.AppendUvarint(b, uint64(in.count))
+	b = binary.AppendUvarint(b, uint64(in.count))
+	return binary.AppendVarint(b, in.aside.Unix())
 }
 
 func decodeIntent(b []byte) (*intent, error) {
@@ -54,10 +56,11 @@ func decodeIntent(b []byte) (*intent, error) {
 	in.source = v1.SourceName(r.string())
 	path := v1.RelPath(r.string())
 	in.name = r.string()
-	in.since, in.until = r.varint(), r.varint()
+	in.since, in.until = r.varint(), time.Unix(r.varint(), 0)
 	in.record = r.record()
 	in.record.Path = path
 	in.count = r.count()
+	in.aside = r.aside(in.since)
 	return in, r.done()
 }
 
@@ -65,7 +68,7 @@ func decodeIntent(b []byte) (*intent, error) {
 func (in *intent) version(old Record) *Version {
 	return &Version{
 		Record: old, Name: beneath.Join(versionsFolder(in.source), in.name),
-		Since: time.Unix(in.since, 0), Until: time.Unix(in.until, 0), Reason: in.reason, Count: in.count,
+		Since: time.Unix(in.since, 0), Aside: in.aside, Until: in.until, Reason: in.reason, Count: in.count,
 	}
 }
 

@@ -134,6 +134,7 @@ func TestSmallerNumberOfVersionsShortensNothing(t *testing.T) {
 	h := newHome(t)
 	clock := time.Unix(1e9, 0)
 	h.cfg.Clock = func() time.Time { return clock }
+	h.cfg.Uptime = func() time.Duration { return time.Duration(clock.UnixNano()) }
 	l := h.open()
 	rewrite := func(n, most int) {
 		for range n {
@@ -200,11 +201,8 @@ func TestRetentionRunsWhileSomebodyLooks(t *testing.T) {
 	aged("after it was corrected a little", day+time.Hour)
 	l = h.reopen(l)
 	aged("after a restart", day+time.Hour)
-	wall = wall.Add(40 * 365 * day)
-	aged("after a step soon after the start", day+time.Hour)
 	fatalIf(t, l.Close())
-	wall, up = wall.Add(-40*365*day), 0 // it starts with the right time again
-	pass(time.Hour)
+	wall = wall.Add(60 * day) // to where it was already
 	l = h.open()
 	aged("after a restart with another clock", day+time.Hour) // whether an hour passed meanwhile cannot be told
 	fatalIf(t, l.Close())
@@ -213,6 +211,206 @@ func TestRetentionRunsWhileSomebodyLooks(t *testing.T) {
 	aged("after ninety days in a drawer", 2*day+time.Hour)
 	pass(day)
 	aged("a day after that", 3*day+time.Hour)
+	for range 5 { // a host without a battery, whose clock is put right some time after its start, and which crashes
+		h.cfg.Clock, up = func() time.Time { return time.Unix(1000, 0) }, 0
+		l = h.reopen(l)
+		h.cfg.Clock = func() time.Time { return wall }
+		l = h.reopen(l)
+	}
+	aged("after five starts in 1970", 3*day+time.Hour)
+	wall = wall.Add(70 * 365 * day)
+	aged("after a step soon after the start", 3*day+time.Hour)
+	wall = wall.Add(-70 * 365 * day)
+	pass(day)
+	aged("a day after the clock was put right", 4*day+time.Hour)
+}
+
+// What is set aside while the clock is wrong is kept neither too short nor for ever.
+func TestRetentionWithAWrongClock(t *testing.T) {
+	const keep = 720 * time.Hour
+	right := time.Date(2026, 11, 22, 15, 4, 5, 0, time.UTC)
+	for _, c := range []struct {
+		what           string
+		before, during time.Time
+	}{
+		{"a location made in 1970", time.Unix(1000, 0), time.Unix(1000, 0)},
+		{"a location made in 2099", right.AddDate(73, 0, 0), right.AddDate(73, 0, 0)},
+		{"1970 for a while", right, time.Unix(1000, 0)},
+		{"2099 for a while", right, right.AddDate(73, 0, 0)},
+		{"2099 at first, then 1970", right.AddDate(73, 0, 0), time.Unix(1000, 0)},
+	} {
+		t.Run(c.what, func(t *testing.T) {
+			h := newHome(t)
+			wall, up := c.before, time.Duration(0)
+			h.cfg.Clock = func() time.Time { return wall }
+			h.cfg.Uptime = func() time.Duration { return up }
+			l := h.open()
+			pass := func(d time.Duration) { wall, up = wall.Add(d), up+d }
+			retire := func(path v1.RelPath) {
+				t.Helper()
+				put(t, l, file{path, "1", 1})
+				errs, err := l.Retire(t.Context(), photos, []v1.RelPath{path}, keep, nil)
+				fatalIf(t, errors.Join(append(errs, err)...))
+			}
+			kept := func() int {
+				t.Helper()
+				now, err := l.AgingTime()
+				fatalIf(t, err)
+				_, err = l.Expire(t.Context(), now, func(v1.SourceName) Retention { return Retention{Deleted: keep, Versions: keep} })
+				fatalIf(t, err)
+				return len(versionsOf(t, l, ""))
+			}
+			wall = c.during
+			l = h.reopen(l)
+			retire("wrong")
+			pass(time.Hour)
+			wall = right
+			retire("right")
+			if n := kept(); n != 2 {
+				t.Fatalf("%d versions an hour later, 2 are kept", n)
+			}
+			pass(keep - 2*time.Hour)
+			l = h.reopen(l)
+			retire("later")
+			if n := kept(); n != 3 {
+				t.Fatalf("%d versions before their time, 3 are kept", n)
+			}
+			if ends := l.EndOf(versionsOf(t, l, "later")[0].Until); ends.Sub(wall.Add(keep)).Abs() > 2*time.Second {
+				t.Errorf("the end is told to be %v, it is %v", ends, wall.Add(keep))
+			}
+			pass(3 * time.Hour)
+			if n := kept(); n != 1 {
+				t.Errorf("%d versions after their time, 1 is kept", n)
+			}
+			pass(keep)
+			if n := kept(); n != 0 {
+				t.Errorf("%d versions are kept for ever", n)
+			}
+			audit(t, l)
+		})
+	}
+}
+
+// What became of a clock that was wrong once: names of versions follow the one that is right as soon as that has had a day.
+func TestVersionsAreNamedByTheRightClock(t *testing.T) {
+	h := newHome(t)
+	right := time.Date(2026, 11, 22, 15, 4, 5, 0, time.UTC)
+	wall, up := right.AddDate(73, 0, 0), time.Duration(0)
+	h.cfg.Clock = func() time.Time { return wall }
+	h.cfg.Uptime = func() time.Duration { return up }
+	l := h.open()
+	year := func(path v1.RelPath) int {
+		t.Helper()
+		_, err := l.AgingTime()
+		fatalIf(t, err)
+		put(t, l, file{path, "1", 1})
+		put(t, l, file{path, "2", 2})
+		return versionsOf(t, l, string(path))[0].Since.Year()
+	}
+	if y := year("a"); y != 2099 {
+		t.Errorf("at first: %d", y)
+	}
+	wall = right
+	if y := year("b"); y != 2099 {
+		t.Errorf("just put back, and perhaps wrong now: %d", y)
+	}
+	wall, up = wall.Add(25*time.Hour), up+25*time.Hour
+	if y := year("c"); y != 2026 {
+		t.Errorf("a day later: %d", y)
+	}
+	l = h.reopen(l)
+	if y := year("d"); y != 2026 {
+		t.Errorf("after a restart: %d", y)
+	}
+}
+
+// TestRetentionProperty: whatever the clock does, a version lies there for as long as was promised by the time that the location was
+// open (and for each time that it was not, what the clock then was later than ever, but for a day), and not much longer.
+func TestRetentionProperty(t *testing.T) {
+	rapid.Check(t, func(rt *rapid.T) {
+		hours := func(most int64) time.Duration {
+			return time.Duration(rapid.Int64Range(0, most*3600e3).Draw(rt, "ms")) * time.Millisecond
+		}
+		must := func(err error) {
+			if err != nil {
+				rt.Fatal(err)
+			}
+		}
+		h := newHome(t)
+		wall, up := time.Unix(1.7e9, 0), time.Duration(0)
+		jump := func() {
+			if rapid.Bool().Draw(rt, "small") {
+				wall = wall.Add(hours(100) - 50*time.Hour)
+			} else {
+				wall = time.Unix(rapid.Int64Range(0, 4e9).Draw(rt, "wall"), 0)
+			}
+		}
+		if rapid.Bool().Draw(rt, "wrong at first") {
+			jump()
+		}
+		h.cfg.Clock = func() time.Time { return wall }
+		h.cfg.Uptime = func() time.Duration { return up }
+		l := h.open()
+		passed, latest := time.Duration(0), wholeSecond(wall)
+		type promised struct{ at, keep time.Duration }
+		promises := map[v1.RelPath]promised{}
+		look := func(slack time.Duration) {
+			now, err := l.AgingTime()
+			must(err)
+			_, err = l.Expire(context.Background(), now, func(v1.SourceName) Retention { return Retention{} })
+			must(err)
+			left := map[v1.RelPath]bool{}
+			for _, v := range versionsOf(t, l, "") {
+				left[v.Path] = true
+			}
+			for path, p := range promises {
+				switch age := passed - p.at; {
+				case !left[path] && age < p.keep:
+					rt.Fatalf("%s went after %v of %v", path, age, p.keep)
+				case left[path] && age > p.keep+slack:
+					rt.Fatalf("%s stays after %v of %v", path, age, p.keep)
+				case !left[path]:
+					delete(promises, path)
+				}
+			}
+		}
+		for i := range rapid.IntRange(1, 12).Draw(rt, "steps") {
+			switch rapid.SampledFrom([]string{"pass", "jump", "restart", "retire"}).Draw(rt, "step") {
+			case "pass":
+				d := hours(100)
+				wall, up, passed = wall.Add(d), up+d, passed+d
+			case "jump":
+				jump()
+			case "restart":
+				must(l.Close())
+				if rapid.Bool().Draw(rt, "with a jump") {
+					jump()
+				} else {
+					wall = wall.Add(hours(100))
+				}
+				up = 0
+				l = h.open()
+				passed += max(0, min(wall.Sub(latest), maxAway))
+			case "retire":
+				path := v1.RelPath(fmt.Sprint(i))
+				keep := hours(200)
+				put(t, l, file{path, "1", 1})
+				errs, err := l.Retire(context.Background(), photos, []v1.RelPath{path}, keep, nil)
+				must(errors.Join(append(errs, err)...))
+				promises[path] = promised{passed, keep}
+			}
+			if wall.After(latest) {
+				latest = wholeSecond(wall)
+			}
+			look(time.Minute)
+		}
+		up, passed = up+201*time.Hour, passed+201*time.Hour
+		look(0)
+		if len(promises) != 0 {
+			rt.Fatalf("kept for ever: %v", promises)
+		}
+		must(l.Close())
+	})
 }
 
 func TestRetentionOfDeletedFilesOutlivesTheSource(t *testing.T) {

@@ -64,9 +64,9 @@ type Location struct {
 
 	// mu is held while files are moved: there is one set of intents at a time.
 	mu         sync.Mutex
-	rebuildMu  sync.Mutex   // held by Rebuild
-	keptMu     sync.Mutex   // held while a file of sums or manifests is replaced
-	age        age          // guarded by keptMu
+	rebuildMu  sync.Mutex // held by Rebuild
+	keptMu     sync.Mutex // held while a file of sums or manifests is replaced
+	age        age
 	clock      atomic.Int64 // the latest time seen, Unix seconds
 	rebuilding atomic.Bool
 
@@ -187,6 +187,9 @@ func (l *Location) readIndex(doubt bool) error {
 		clock := reader{b: meta.Get(keyClock)}
 		if len(clock.b) > 0 {
 			l.clock.Store(clock.varint())
+		}
+		if err := l.startAge(tx); err != nil {
+			return fmt.Errorf("read the clock of retention: %w", err)
 		}
 		root := reader{b: meta.Get(keyRoot)}
 		rebuild = rebuild || meta.Get(keyRebuild) != nil || root.uvarint() != l.inode

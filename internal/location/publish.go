@@ -291,7 +291,7 @@ func (b *Batch) intents(arrivals []*arrival) []*intent {
 		a.out.Record.Replacing = a.aside != nil || a.held && a.old.Replacing
 		all[i] = &intent{kind: intentPublish, source: b.source, record: a.out.Record}
 		if a.aside != nil {
-			all[i].name, all[i].since, all[i].until, all[i].reason = a.aside.name, a.aside.since, a.aside.until, Replaced
+			all[i].name, all[i].since, all[i].aside, all[i].until, all[i].reason = a.aside.name, a.aside.since, a.aside.aside, a.aside.until, Replaced
 			all[i].count = a.aside.count
 		}
 	}

@@ -487,7 +487,8 @@ func (r *rebuild) examineVersion(source v1.SourceName, at beneath.Folder, e entr
 	r.found.Files++
 	r.found.Hashed++
 	r.found.Bytes += e.st.Size
-	return Version{Record: rec, Since: since, Until: r.l.now().Add(keepFound), Reason: Replaced}, err
+	found := wholeSecond(r.l.aging())
+	return Version{Record: rec, Since: since, Aside: found, Until: found.Add(keepFound), Reason: Replaced}, err
 }
 
 // versionPath is the path of the file that a version is of. Where its name or its folder's did not fit, it is found among the replicas

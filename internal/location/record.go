@@ -52,8 +52,11 @@ type Version struct {
 	Record
 	// Name is where it lies, below the location's root.
 	Name string
-	// Since is when it stopped being current, Until when its retention ends.
-	Since, Until time.Time
+	// Since is when it stopped being current.
+	Since time.Time
+	// Aside is when it was set aside, Until when the retention ends that was promised then, both by the location's clock of
+	// retention (see AgingTime).
+	Aside, Until time.Time
 	Reason       Reason
 	// Count is how many replaced versions of its file were to be kept when it was set aside: as long as Until is not over, it is not
 	// for their number that it goes, unless there are more. 0: nothing was said.
@@ -169,6 +172,14 @@ func (r *reader) count() int {
 	return int(min(r.uvarint(), anyCount))
 }
 
+// aside reads a time at the end that earlier releases did not write: they had one clock.
+func (r *reader) aside(since int64) time.Time {
+	if len(r.b) == 0 {
+		return time.Unix(since, 0)
+	}
+	return time.Unix(r.varint(), 0)
+}
+
 func (r *reader) done() error {
 	if r.bad || len(r.b) != 0 {
 		return errRecord
@@ -215,7 +226,8 @@ func (v *Version) append(b []byte) []byte {
 	b = binary.AppendUvarint(b, uint64(len(v.Name)))
 	b = append(b, v.Name...)
 	b = v.Record.append(b)
-	return binary.AppendUvarint(b, uint64(v.Count))
+	b = binary.AppendUvarint(b, uint64(v.Count))
+	return binary.AppendVarint(b, v.Aside.Unix())
 }
 
 func decodeVersion(key, value []byte) (Version, error) {
@@ -229,6 +241,7 @@ func decodeVersion(key, value []byte) (Version, error) {
 	v.Record = r.record()
 	v.Count = r.count()
 	v.Since = time.Unix(int64(binary.BigEndian.Uint64(key[len(key)-8:])), 0)
+	v.Aside = r.aside(v.Since.Unix())
 	if err := r.done(); err != nil {
 		return Version{}, err
 	}

@@ -2,6 +2,7 @@ package location
 
 import (
 	"encoding/binary"
+	"errors"
 
 	"go.etcd.io/bbolt"
 
@@ -74,8 +75,8 @@ func (s *sourceTx) finish() error {
 	return s.b.Put(keyChanged, binary.AppendUvarint(nil, s.counter(keyChanged)+1))
 }
 
-// stampClock remembers the latest time that was seen.
+// stampClock remembers the latest time that was seen, and the clock of retention.
 func (l *Location) stampClock(tx *bbolt.Tx) error {
 	now := l.now().Unix()
-	return tx.Bucket(bucketMeta).Put(keyClock, binary.AppendVarint(nil, now))
+	return errors.Join(tx.Bucket(bucketMeta).Put(keyClock, binary.AppendVarint(nil, now)), l.putAge(tx))
 }

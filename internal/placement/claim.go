@@ -72,7 +72,8 @@ func (p *Plan) slots(holders []int, size int64, host int) int {
 }
 
 // Take asks whether a host may have one file of that size of a class (not one of the rocks), and books it if so: it must
-// fit, and either be meant for the host, or leave everything else a place.
+// fit, and either be meant for the host, or leave everything else a place. Where other sources look for the host's room too, only
+// what is meant for it will do: those who ask most often are not those that the other sources can do without.
 func (p *Plan) Take(host, class int, size int64) bool {
 	if !p.hosts[host].fits(size) {
 		return false
@@ -85,10 +86,11 @@ func (p *Plan) Take(host, class int, size int64) bool {
 	if e < 0 {
 		return false
 	}
-	if p.net.flow(int(e)) < size {
+	planned := func() int64 { return p.net.flow(int(e)) }
+	if planned() < size && p.hosts[host].Sought == 0 {
 		p.reroute(host, class, size)
 	}
-	if p.net.flow(int(e)) <= 0 && p.idle(host) < size {
+	if planned() <= 0 && (p.hosts[host].Sought > 0 || p.idle(host) < size) {
 		return false
 	}
 	p.book(host, class, size)

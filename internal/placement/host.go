@@ -20,6 +20,9 @@ type Host struct {
 	Room int64
 	// MaxFile is the largest file that fits now (a host's room may lie in several locations). 0: Room.
 	MaxFile int64
+	// Sought is how many bytes other sources look for a place for, on this host among others. Those that have fewer places to look go
+	// before: of hosts that are alike, one that is sought less is filled sooner.
+	Sought int64
 	// Open hosts may be given replicas: they are live, neither cordoned nor draining.
 	Open bool
 	// Leaving hosts want to be rid of what they hold: draining, or over capacity.

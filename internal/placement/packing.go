@@ -141,7 +141,7 @@ func (p *packing) pull(id, h int) bool {
 		p.put(id, h)
 		return true
 	}
-	for _, out := range p.victims(h, deficit, p.copies[id].file) {
+	for _, out := range p.victims(h, deficit, p.copies[id].file, false) {
 		if p.swap(id, h, out, 2) {
 			return true
 		}
@@ -162,18 +162,30 @@ func (p *packing) undo(length int) {
 	}
 }
 
-// place finds a home for a copy that has none, pushing at most depth others on in a row.
+// place finds a home for a copy that has none, pushing at most depth others on in a row, and no more than it takes.
 func (p *packing) place(id, depth int) bool {
+	for d := range depth + 1 {
+		if p.placeAt(id, d) {
+			return true
+		}
+		if p.left() < p.copies[id].size {
+			return false
+		}
+	}
+	return false
+}
+
+func (p *packing) placeAt(id, depth int) bool {
 	c := &p.copies[id]
 	if h := p.best(c); h >= 0 {
 		p.put(id, h)
 		return true
 	}
-	if depth == 0 || p.steps <= 0 || p.left() < c.size {
+	if depth == 0 || p.steps <= 0 {
 		return false
 	}
 	for _, h := range p.byDeficit(c) {
-		for _, out := range p.victims(h, p.lacks(c.size, h), c.file) {
+		for _, out := range p.victims(h, p.lacks(c.size, h), c.file, depth == 1) {
 			if p.steps--; p.steps < 0 {
 				return false
 			}
@@ -204,7 +216,7 @@ func (p *packing) swap(id, h int, out []int, depth int) bool {
 	p.put(id, h)
 	for _, o := range out {
 		*p.copies[o].bars = append(*p.copies[o].bars, h) // not back to where it came from
-		ok := p.place(o, depth-1)
+		ok := p.placeAt(o, depth-1)
 		bars := p.copies[o].bars
 		*bars = without(*bars, h)
 		if !ok {
@@ -248,32 +260,40 @@ func (p *packing) byDeficit(c *parcel) []int {
 	return hosts
 }
 
-// victimsTried is how many sets of copies on one host are tried.
-const victimsTried = 6
+// victimsTried is how many sets of copies on one host are tried, victimsSeen how many copies are looked at for them.
+const (
+	victimsTried = 6
+	victimsSeen  = 256
+)
 
-// victims are sets of copies on a host, small ones first, that make that much room: one copy, else two.
-func (p *packing) victims(h int, deficit int64, file int) [][]int {
+// victims are sets of copies on a host, small ones first, that make that much room: one copy, else two. homed: only copies that
+// have another home as things are.
+func (p *packing) victims(h int, deficit int64, file int, homed bool) [][]int {
 	ids := p.on[h]
 	atLeast := func(ids []int, size int64) int {
 		i, _ := slices.BinarySearchFunc(ids, size, func(id int, want int64) int { return cmp.Compare(p.copies[id].size, want) })
 		return i
 	}
+	may := func(id int) bool { return p.copies[id].file != file && (!homed || p.best(&p.copies[id]) >= 0) }
 	var sets [][]int
 	first := atLeast(ids, deficit)
-	for _, id := range ids[first:] {
+	for _, id := range ids[first:min(first+victimsSeen, len(ids))] {
 		if len(sets) == victimsTried {
 			break
 		}
-		if p.copies[id].file != file {
+		if may(id) {
 			sets = append(sets, []int{id})
 		}
 	}
-	for i := first - 1; i > 0 && len(sets) < 2*victimsTried; i-- {
+	for i := first - 1; i > 0 && i >= first-victimsSeen && len(sets) < 2*victimsTried; i-- {
+		if !may(ids[i]) {
+			continue
+		}
 		j := atLeast(ids[:i], deficit-p.copies[ids[i]].size)
 		if j == i {
 			break
 		}
-		if p.copies[ids[i]].file != file && p.copies[ids[j]].file != file {
+		if may(ids[j]) {
 			sets = append(sets, []int{ids[j], ids[i]})
 		}
 	}

@@ -80,31 +80,35 @@ const (
 func (p *Plan) hostNode(h int) int  { return firstNode + h }
 func (p *Plan) classNode(c int) int { return firstNode + len(p.hosts) + c }
 
-// pour builds the network of these classes and fills it evenly, and returns how many bytes find no place: every host to the same part of its room, as far
-// as that goes, then on in steps. Several sources that each fill the same hosts evenly don't get into each other's way,
-// though they know nothing of one another. A file's size of every host's room is kept back at first, so that shares can be
-// rounded to whole files (see [Feasible]).
+// pour builds the network of these classes and fills it evenly, and returns how many bytes find no place: every host to the same
+// part of the room that is this source's, as far as that goes, then on in steps. What is this source's of a host's room is its part
+// in all that is sought there: several sources that each fill their part of the same hosts don't get into each other's way, also
+// where not all hosts are open to all of them. A file's size of every host's room is kept back at first, so that shares can be rounded
+// to whole files (see [Feasible]).
 func (p *Plan) pour(sand []Class) (short int64) {
 	planned := p.planned(sand)
 	p.build(sand, planned)
-	var wanted, largest, rooms int64
+	var wanted, largest int64
+	var rooms float64
 	for _, c := range planned {
 		wanted += sand[c].Bytes * int64(sand[c].Missing)
 		largest = max(largest, sand[c].largest())
 	}
-	room := make([]int64, len(p.hosts))
+	room, ours := make([]float64, len(p.hosts)), p.ours()
 	for h, e := range p.room {
-		room[h] = max(p.net.room[e]-largest, 0)
+		room[h] = float64(max(p.net.room[e]-largest, 0))
 		p.net.room[e] = 0
-		rooms += room[h]
+		rooms += room[h] * ours[h]
 	}
 	flowed := int64(0)
-	for part := min(float64(wanted)/float64(max(rooms, 1)), 1); flowed < wanted; part += evenStep {
+	for part := min(float64(wanted)/max(rooms, 1), 1); flowed < wanted; part += max(evenStep, part/4) {
+		all := true
 		for h, e := range p.room {
-			p.net.room[e] = max(int64(min(part, 1)*float64(room[h]))-p.net.flow(e), 0)
+			p.net.room[e] = max(int64(min(part*ours[h], 1)*room[h])-p.net.flow(e), 0)
+			all = all && part*ours[h] >= 1
 		}
 		flowed += p.net.push(sourceNode, sinkNode, unlimited)
-		if part >= 1 {
+		if all {
 			break
 		}
 	}
@@ -114,6 +118,26 @@ func (p *Plan) pour(sand []Class) (short int64) {
 	flowed += p.net.push(sourceNode, sinkNode, unlimited)
 	return wanted - flowed
 }
+
+// ours is which part of what is sought on each host is sought for this source, in proportion to the host where it is greatest.
+func (p *Plan) ours() []float64 {
+	ours, most := make([]float64, len(p.hosts)), 0.0
+	for h := range p.hosts {
+		if ours[h] = 1; p.hosts[h].Sought > 0 {
+			ours[h] = max(float64(p.need)/float64(p.need+p.hosts[h].Sought), leastOurs)
+		}
+		if p.hosts[h].Open {
+			most = max(most, ours[h])
+		}
+	}
+	for h := range ours {
+		ours[h] = min(ours[h]/max(most, leastOurs), 1)
+	}
+	return ours
+}
+
+// leastOurs keeps a source whose last files are missing from being pushed aside altogether.
+const leastOurs = 1.0 / 16
 
 // evenStep is by which part of their room all hosts are filled on when some have no use for theirs.
 const evenStep = 1.0 / 12

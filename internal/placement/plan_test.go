@@ -43,6 +43,32 @@ func TestPlanReroutesWhatAnotherHostWasMeantToTake(t *testing.T) {
 	}
 }
 
+func TestHostsThatOthersNeedAreLeftToThem(t *testing.T) {
+	// Another source looks for a place on 1 and 2 too, and not on 0: its own host.
+	hosts := open(1000, 1000, 1000)
+	hosts[1].Sought, hosts[2].Sought = 900, 900
+	p := NewPlan(hosts, []Class{{Files: 90, Bytes: 900, Missing: 2, Largest: 10}}, nil)
+	if got, other := p.Share(0, 0), p.Share(0, 1); got < 750 || other > 550 {
+		t.Errorf("planned for the host that nobody else wants: %d, for another: %d", got, other)
+	}
+	asked := 0
+	for p.Take(1, 0, 10) { // it asks more often than the others
+		asked += 10
+	}
+	if asked > 550 {
+		t.Errorf("the host that both want was given %d of %d bytes", asked, 900)
+	}
+	taken := asked
+	for h := range 3 {
+		for p.Take(h, 0, 10) {
+			taken += 10
+		}
+	}
+	if taken != 1800 {
+		t.Errorf("%d bytes were given in all, of 1800", taken)
+	}
+}
+
 func TestLargestIsWhatTheHostCouldBeGiven(t *testing.T) {
 	p := NewPlan(open(1000, 1000, 1000), []Class{
 		{Files: 2, Bytes: 900, Missing: 1, Largest: 800, Holders: []int{0}},
@@ -70,6 +96,28 @@ func TestDisplaceMakesRoomForTheStarving(t *testing.T) {
 	}
 	for _, m := range moves {
 		if m.To != 2 || m.From == 2 {
+			t.Errorf("move %v", m)
+		}
+	}
+}
+
+func TestDisplaceIsNotLedAstrayByWhatCannotMove(t *testing.T) {
+	// Host 2 alone has room, and nearly all that lies on 0 and 1 is there already; each move makes room for one missing file.
+	hosts := open(0, 0, 1000)
+	var movable, missing []File
+	for range 200 {
+		movable = append(movable, File{Size: 10, Holders: []int{0, 2}}, File{Size: 10, Holders: []int{1, 2}})
+	}
+	for range 12 {
+		movable = append(movable, File{Size: 10, Holders: []int{0, 1}})
+		missing = append(missing, File{Size: 10, Holders: []int{2}, Missing: 1})
+	}
+	moves := Displace(hosts, missing, movable, 4, 4000)
+	if len(moves) != 12 {
+		t.Fatalf("%d moves, want 12: %v", len(moves), moves)
+	}
+	for _, m := range moves {
+		if m.To != 2 || m.File < 400 {
 			t.Errorf("move %v", m)
 		}
 	}

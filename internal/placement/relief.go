@@ -11,7 +11,6 @@ import (
 // the missing copies could fit in total. It returns no moves where none are needed or none help.
 func Displace(hosts []Host, missing, movable []File, depth, steps int) []Move {
 	k := newPacking(hosts)
-	k.steps = steps
 	bars := make([][]int, len(missing)+len(movable))
 	for m := range movable {
 		b := &bars[len(missing)+m]
@@ -25,7 +24,10 @@ func Displace(hosts []Host, missing, movable []File, depth, steps int) []Move {
 	}
 	for _, f := range hardestFirst(k, missing) {
 		for range missing[f].Missing {
+			k.steps = min(steps, max(steps/4, 50)) // one without a place must not keep the others from being looked for
+			steps -= k.steps
 			k.place(k.add(f, missing[f].Size, &bars[f], -1), depth)
+			steps += max(k.steps, 0)
 		}
 	}
 	var moves []Move

@@ -55,12 +55,20 @@ type Identity struct {
 	Device uint64 // the same until the next boot
 	Inode  uint64
 	FSID   uint64 // the file system's own id; 0 where it has none. On most file systems it outlives a reboot
+	Born   int64  // when the folder was made, nanoseconds since 1970; 0 where that is not known
 }
 
 // Same tells whether two identities, perhaps from before and after a reboot, are of the same folder: equal inode, and equal
-// device or equal, known file system id.
+// file system id, or equal device where one has no such id. Another disk often gets the device number of the one before it, and some
+// file systems make their id from that: a root that was made at another time is another one.
 func (i Identity) Same(o Identity) bool {
-	return i.Inode == o.Inode && (i.Device == o.Device || i.FSID != 0 && i.FSID == o.FSID)
+	if i.Born != 0 && o.Born != 0 && i.Born != o.Born {
+		return false
+	}
+	if i.FSID != 0 && o.FSID != 0 {
+		return i.Inode == o.Inode && i.FSID == o.FSID
+	}
+	return i.Inode == o.Inode && i.Device == o.Device
 }
 
 // Problem is one path that could not be read or is not backed up. The walk goes on after it.

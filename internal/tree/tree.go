@@ -74,7 +74,11 @@ func (t *Tree) Identity() (Identity, error) {
 	if err != nil {
 		return Identity{}, err
 	}
-	return t.identity, unix.Close(fd)
+	defer unix.Close(fd)
+	if fileSystemID(fd) != t.identity.FSID {
+		return Identity{}, fmt.Errorf("open source %q: %w", t.root, ErrRootChanged)
+	}
+	return t.identity, nil
 }
 
 // Stat looks at one path. ErrGone: it is not there, or is excluded, or a folder on the way is no folder (any more).
@@ -131,7 +135,7 @@ func (t *Tree) excluded(path string, folder bool) bool {
 	return t.rules.excludes(path, folder)
 }
 
-// open opens the root and checks that it is the folder it was.
+// open opens the root and checks that it is the folder it was, as far as that costs little.
 func (t *Tree) open() (int, error) {
 	fd, err := openRoot(t.root)
 	if err != nil {
@@ -142,7 +146,8 @@ func (t *Tree) open() (int, error) {
 		unix.Close(fd)
 		return -1, fmt.Errorf("open source %q: %w", t.root, err)
 	}
-	if e.Inode != t.identity.Inode || e.Device != t.identity.Device {
+	now := Identity{Device: e.Device, Inode: e.Inode, FSID: t.identity.FSID, Born: born(fd)}
+	if now.Device != t.identity.Device || !now.Same(t.identity) {
 		unix.Close(fd)
 		return -1, fmt.Errorf("open source %q: %w", t.root, ErrRootChanged)
 	}
@@ -167,5 +172,5 @@ func identify(fd int) (Identity, error) {
 	if err := statFD(fd, &e); err != nil {
 		return Identity{}, err
 	}
-	return Identity{Device: e.Device, Inode: e.Inode, FSID: fileSystemID(fd)}, nil
+	return Identity{Device: e.Device, Inode: e.Inode, FSID: fileSystemID(fd), Born: born(fd)}, nil
 }

@@ -36,7 +36,8 @@ var (
 		}
 		return 1 + r.Int64N(60*mib)
 	}}
-	small = family{"small files", func(r *rand.Rand) int64 { return 1 + r.Int64N(100<<10) }}
+	medium = family{"medium files", func(r *rand.Rand) int64 { return 1 + r.Int64N(10*mib) }}
+	small  = family{"small files", func(r *rand.Rand) int64 { return 1 + r.Int64N(100<<10) }}
 )
 
 // kind is a kind of cluster.
@@ -170,6 +171,10 @@ func kinds() (all []kind) {
 				c.family, c.level, c.files = f, level, 40*c.hosts
 				all = append(all, c)
 			}
+		}
+		for _, c := range []kind{{hosts: 5, sources: 2}, {hosts: 5, sources: 3}, {hosts: 6, sources: 5}} {
+			c.family, c.level, c.spread, c.files = medium, level, 2, 4000
+			all = append(all, c)
 		}
 		all = append(all, kind{family: small, level: level, hosts: 5, sources: 2, spread: 2, files: 10_000})
 	}

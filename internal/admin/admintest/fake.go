@@ -19,7 +19,7 @@ import (
 	"clusterbackup/internal/admin"
 )
 
-// Fake is a Backend. Set its fields before it is asked; the zero Fake is an empty cluster.
+// Fake is a Backend. Set its fields before it is asked, or in Change; the zero Fake is an empty cluster.
 type Fake struct {
 	// Now stamps what is created; zero: the time of creation is 1970.
 	Now         time.Time
@@ -53,6 +53,13 @@ func (f *Fake) Update(kind, name string, change func(v1.Object)) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	change(f.resources[v1.Ref(kind, name)])
+}
+
+// Change changes fields while the Fake is in use.
+func (f *Fake) Change(change func()) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	change()
 }
 
 func (f *Fake) put(obj v1.Object) {
@@ -267,6 +274,8 @@ func (f *Fake) Approve(_ context.Context, source v1.SourceName) (int64, error) {
 
 // Verify implements admin.Operations.
 func (f *Fake) Verify(context.Context, admin.VerifyQuery) iter.Seq2[admin.VerifyProgress, error] {
+	f.mu.Lock()
+	defer f.mu.Unlock()
 	return stream(f.Progress)
 }
 
@@ -275,16 +284,22 @@ func (f *Fake) Top(context.Context, string) ([]admin.TopRow, error) { return f.T
 
 // Holders implements admin.Holders.
 func (f *Fake) Holders(context.Context, v1.SourceName) ([]admin.Holder, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
 	return f.AllHolders, nil
 }
 
 // Manifest implements admin.Holders.
 func (f *Fake) Manifest(_ context.Context, _ v1.SourceName, holder admin.HolderKey) iter.Seq2[[]byte, error] {
+	f.mu.Lock()
+	defer f.mu.Unlock()
 	return stream(slices.Collect(slices.Chunk(f.Manifests[holder], 1000)))
 }
 
 // Holdings implements admin.Holders.
 func (f *Fake) Holdings(_ context.Context, _ v1.SourceName, holder admin.HolderKey, _ v1.RelPath) iter.Seq2[admin.Holding, error] {
+	f.mu.Lock()
+	defer f.mu.Unlock()
 	return stream(f.AllHoldings[holder])
 }
 
