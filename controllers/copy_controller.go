@@ -89,6 +89,7 @@ func (r *CopyReconciler) Reconcile(ctx context.Context, c Client) (reconcile.Res
 	if len(locations) == 0 {
 		return reconcile.Result{RequeueAfter: r.Env.jitter(5 * time.Second)}, nil
 	}
+	s.refresh()
 	hello, err := helloOf(c.Source, locations)
 	if err != nil {
 		return reconcile.Result{}, err
@@ -101,6 +102,9 @@ func (r *CopyReconciler) Reconcile(ctx context.Context, c Client) (reconcile.Res
 		return reconcile.Result{RequeueAfter: r.Env.jitter(r.unanswered(c, err))}, nil
 	}
 	r.answered(c)
+	if s.outdated.Load() { // the answer took long, and is one to what was held before
+		return reconcile.Result{RequeueAfter: time.Millisecond}, nil
+	}
 	r.setClaimable(c, answer.Claimable)
 	r.Shortage.need(c, answer.Needed)
 	if err := r.inventory(ctx, s, answer, locations); err != nil {

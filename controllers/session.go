@@ -117,7 +117,7 @@ type Session struct {
 	turn    uint64
 	latest  coordinator.HelloAnswer
 	greeted time.Time // the first Hello that was answered
-	// outdated: it is to begin anew with the next Hello. It can be set while an exchange is under way.
+	// outdated: it is to begin anew, see refresh. It can be set while an exchange is under way.
 	outdated atomic.Bool
 }
 
@@ -142,10 +142,8 @@ func (s *Session) Latest() coordinator.HelloAnswer {
 func (s *Session) hello(ctx context.Context, hello *coordinator.Hello) (*coordinator.HelloAnswer, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	answer, err := s.ask(ctx, hello)
-	if err == nil && s.outdated.Load() { // the answer took long: it is one to what was held before
-		answer, err = s.ask(ctx, hello)
-	}
+	hello.Source, hello.Session = s.client.Source, s.id
+	answer, err := s.peer.Hello(ctx, hello)
 	if err != nil {
 		return nil, err
 	}
@@ -154,15 +152,6 @@ func (s *Session) hello(ctx context.Context, hello *coordinator.Hello) (*coordin
 	}
 	s.life, s.turn, s.latest = answer.Life, max(s.turn, answer.Turn), *answer
 	return answer, nil
-}
-
-// ask says hello once. The caller holds s.mu.
-func (s *Session) ask(ctx context.Context, hello *coordinator.Hello) (*coordinator.HelloAnswer, error) {
-	if s.outdated.Swap(false) {
-		s.id = s.env.random()
-	}
-	hello.Source, hello.Session = s.client.Source, s.id
-	return s.peer.Hello(ctx, hello)
 }
 
 // next begins an exchange that counts as a turn. The caller holds s.mu.
@@ -243,6 +232,14 @@ func (s *Session) restart() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.id = s.env.random()
+}
+
+// refresh begins the conversation anew if it is outdated. What the next Hello says is to be gathered after that: if more comes in the
+// meantime, it is outdated again.
+func (s *Session) refresh() {
+	if s.outdated.Swap(false) {
+		s.restart()
+	}
 }
 
 func (s *Session) report(ctx context.Context, location v1.LocationName, files []coordinator.Reported) error {
