@@ -244,6 +244,16 @@ func (l *location) largest() int64 {
 	return l.room
 }
 
+// roomiest is the largest file that fits on the host.
+func (h *host) roomiest() (most int64) {
+	for _, l := range h.locations {
+		if l.listed {
+			most = max(most, l.largest())
+		}
+	}
+	return most
+}
+
 // domain is a host's failure domain, empty if it is one of its own.
 func (c *Coordinator) domain(info HostInfo) string {
 	if key := c.source.Spec.Spread; key != "" && key != "host" {

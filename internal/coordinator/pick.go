@@ -284,7 +284,11 @@ func (k *picker) relief() {
 		if k.full() || k.err != nil {
 			return
 		}
-		if k.fits(r.size) && k.free(r.key) {
+		switch {
+		case r.size > k.h.roomiest():
+			k.c.reliefs.remove(r.key) // others have taken the room: it is planned anew
+			k.c.stale = true
+		case k.fits(r.size) && k.free(r.key):
 			k.give(catalog.Member{Key: r.key, Size: r.size}, relieving)
 		}
 	}

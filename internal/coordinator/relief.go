@@ -35,6 +35,15 @@ type reliefs struct {
 	byKey map[catalog.Key]*relief
 	// next is when moves may be planned again, after they were or could not be.
 	next time.Time
+	// rests are of files that were moved of late so that others find room.
+	rests map[catalog.Key]rest
+}
+
+// rest keeps a file where it is for a while after it was moved, longer each time: what is moved is not moved back, and two hosts that
+// both want room do not hand it to and fro.
+type rest struct {
+	until time.Time
+	moves int
 }
 
 const (
@@ -45,6 +54,8 @@ const (
 	moveDepth   = 4
 	moveSteps   = 4000
 	wishTime    = 5 * time.Minute
+	firstRest   = 10 * time.Minute
+	maxRests    = 4 * maxReliefs // files remembered
 )
 
 // toward tells whether a host is to copy for somebody's relief.
@@ -91,11 +102,35 @@ func (rs *reliefs) done(host v1.HostName) bool {
 }
 
 // arrived takes note of a copy.
-func (rs *reliefs) arrived(key catalog.Key, at v1.HostName) {
-	if r := rs.byKey[key]; r != nil && r.host != at {
-		r.done = true
-		r.until = r.until.Add(reliefTime)
+func (rs *reliefs) arrived(key catalog.Key, at v1.HostName, now time.Time) {
+	r := rs.byKey[key]
+	if r == nil || r.host == at {
+		return
 	}
+	if !r.done {
+		rs.lay(key, now)
+	}
+	r.done = true
+	r.until = r.until.Add(reliefTime)
+}
+
+// lay has a file rest.
+func (rs *reliefs) lay(key catalog.Key, now time.Time) {
+	if rs.rests == nil {
+		rs.rests = make(map[catalog.Key]rest)
+	}
+	x, known := rs.rests[key]
+	if !known && len(rs.rests) >= maxRests {
+		return
+	}
+	x.until = now.Add(firstRest << min(x.moves, 8))
+	x.moves++
+	rs.rests[key] = x
+}
+
+// resting tells whether a file was moved too short a time ago to be moved again.
+func (rs *reliefs) resting(key catalog.Key, now time.Time) bool {
+	return now.Before(rs.rests[key].until)
 }
 
 // split gives the files that were copied for a host's relief, and those whose surplus is for another's.
@@ -143,6 +178,11 @@ func (rs *reliefs) expire(now time.Time) (did bool) {
 			did = true
 		}
 	}
+	for key, x := range rs.rests {
+		if now.After(x.until.Add(firstRest << min(x.moves, 8))) {
+			delete(rs.rests, key)
+		}
+	}
 	return did
 }
 
@@ -169,7 +209,7 @@ func (c *Coordinator) Relieve(ctx context.Context, from v1.HostName, req *Reliev
 	a := &RelieveAnswer{RetryAfter: reliefPause}
 	a.Files, a.Accepted = c.reliefs.of(id)
 	if a.Accepted < req.Bytes {
-		a.Why, err = c.relieve(h, id, req.Bytes-a.Accepted, req.Reason == ReasonDraining)
+		a.Why, err = c.relieve(h, id, req.Bytes-a.Accepted, req.Reason)
 		if err != nil {
 			return nil, fmt.Errorf("relieve: %w", err)
 		}
@@ -182,7 +222,7 @@ func (c *Coordinator) Relieve(ctx context.Context, from v1.HostName, req *Reliev
 }
 
 // relieve plans moves for that many more bytes of a holder, and of empty files where all have to go. The caller holds c.mu.
-func (c *Coordinator) relieve(h *host, id catalog.HolderID, bytes int64, all bool) (why string, err error) {
+func (c *Coordinator) relieve(h *host, id catalog.HolderID, bytes int64, reason string) (why string, err error) {
 	if c.cat.Amnesic() {
 		return string(placement.IsAmnesic), nil
 	}
@@ -204,8 +244,11 @@ func (c *Coordinator) relieve(h *host, id catalog.HolderID, bytes int64, all boo
 				continue
 			}
 			c.movable(tx, p, &class, bytes, func(m catalog.Member, hosts []int) {
+				if reason == ReasonStarving && c.reliefs.resting(m.Key, p.view.now) {
+					return
+				}
 				if m.Size == 0 {
-					if !all {
+					if reason != ReasonDraining {
 						return
 					}
 					empty++
@@ -320,8 +363,8 @@ func (c *Coordinator) displace(p *plan) {
 				break
 			}
 			c.movable(tx, p, &class, max(largest, p.Short()), func(m catalog.Member, hosts []int) {
-				if m.Size == 0 {
-					return // it makes no room
+				if m.Size == 0 || c.reliefs.resting(m.Key, v.now) {
+					return // it makes no room, or had to give way just now
 				}
 				movable = append(movable, placement.File{Size: m.Size, Holders: hosts})
 				keys = append(keys, m)

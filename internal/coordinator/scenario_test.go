@@ -159,6 +159,53 @@ func TestDisplacement(t *testing.T) {
 	}
 }
 
+// Two hosts that both lack room for another source's files do not hand the same files to and fro; a host that is drained is emptied
+// at any time.
+func TestWhatIsMovedIsNotMovedBack(t *testing.T) {
+	w := newWorld(t, t, 1, "a", "b")
+	defer w.stop()
+	w.room(30, "a")
+	w.room(0, "b")
+	w.many(10, mib)
+	w.settle(0, "a")
+	w.room(30, "b")
+	a, b := w.peers["a"], w.peers["b"]
+	b.meet()
+	starve := func(p *peer, other *peer) (moved int) {
+		t.Helper()
+		other.hello()
+		p.hello()
+		answer, err := w.c.Relieve(context.Background(), p.name, &Relieve{Source: "photos", Location: p.loc, Bytes: 10 * mib, Reason: ReasonStarving})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if int64(answer.Files) > 0 {
+			moved = other.fill(100)
+			p.drop(ReasonStarving, 10*mib)
+		}
+		return moved
+	}
+	if n := starve(a, b); n != 10 {
+		t.Fatalf("%d files moved to b, want 10", n)
+	}
+	if n := starve(b, a); n != 0 {
+		t.Errorf("%d files moved back at once", n)
+	}
+	w.pass(firstRest+time.Second, "a", "b")
+	if n := starve(b, a); n != 10 {
+		t.Errorf("%d files moved after they had rested, want 10", n)
+	}
+	w.pass(firstRest+time.Second, "a", "b")
+	if n := starve(a, b); n != 0 {
+		t.Errorf("%d files moved again after as long: each time they rest longer", n)
+	}
+	a.draining = true
+	w.settle(1, "a", "b")
+	if n := len(a.disk); n != 0 {
+		t.Errorf("a is drained and still holds %d", n)
+	}
+}
+
 func TestDrain(t *testing.T) {
 	w := newWorld(t, t, 2, "a", "b", "c", "d")
 	defer w.stop()

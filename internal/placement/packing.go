@@ -228,7 +228,7 @@ func (p *packing) swap(id, h int, out []int, depth int) bool {
 }
 
 // best is the host that a copy should go to of those where it fits: that which is farthest from its goal, or else that
-// which it leaves the least room; -1 none.
+// which it leaves the least room, one that no other source looks to before the others; -1 none.
 func (p *packing) best(c *parcel) int {
 	best := -1
 	for h := range p.hosts {
@@ -242,6 +242,9 @@ func (p *packing) best(c *parcel) int {
 func (p *packing) better(a, b int) bool {
 	if p.goal != nil {
 		return p.goal[a] > p.goal[b]
+	}
+	if x, y := p.hosts[a].Sought > 0, p.hosts[b].Sought > 0; x != y {
+		return y
 	}
 	return p.room[a] < p.room[b]
 }

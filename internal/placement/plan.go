@@ -89,26 +89,24 @@ func (p *Plan) pour(sand []Class) (short int64) {
 	planned := p.planned(sand)
 	p.build(sand, planned)
 	var wanted, largest int64
-	var rooms float64
 	for _, c := range planned {
 		wanted += sand[c].Bytes * int64(sand[c].Missing)
 		largest = max(largest, sand[c].largest())
 	}
-	room, ours := make([]float64, len(p.hosts)), p.ours()
+	var rooms int64
+	room := p.ours()
 	for h, e := range p.room {
-		room[h] = float64(max(p.net.room[e]-largest, 0))
+		room[h] = max(room[h]-largest, 0)
 		p.net.room[e] = 0
-		rooms += room[h] * ours[h]
+		rooms += room[h]
 	}
 	flowed := int64(0)
-	for part := min(float64(wanted)/max(rooms, 1), 1); flowed < wanted; part += max(evenStep, part/4) {
-		all := true
+	for part := min(float64(wanted)/float64(max(rooms, 1)), 1); flowed < wanted; part += evenStep {
 		for h, e := range p.room {
-			p.net.room[e] = max(int64(min(part*ours[h], 1)*room[h])-p.net.flow(e), 0)
-			all = all && part*ours[h] >= 1
+			p.net.room[e] = max(int64(min(part, 1)*float64(room[h]))-p.net.flow(e), 0)
 		}
 		flowed += p.net.push(sourceNode, sinkNode, unlimited)
-		if all {
+		if part >= 1 {
 			break
 		}
 	}
@@ -119,24 +117,27 @@ func (p *Plan) pour(sand []Class) (short int64) {
 	return wanted - flowed
 }
 
-// ours is which part of what is sought on each host is sought for this source, in proportion to the host where it is greatest.
-func (p *Plan) ours() []float64 {
-	ours, most := make([]float64, len(p.hosts)), 0.0
+// ours is how much of each host's open room is this source's, by and by: what the others seek there is theirs, in proportion to the
+// room of the hosts that they look to, but for a small part.
+func (p *Plan) ours() []int64 {
+	var looked float64 // room of the hosts that others look to
 	for h := range p.hosts {
-		if ours[h] = 1; p.hosts[h].Sought > 0 {
-			ours[h] = max(float64(p.need)/float64(p.need+p.hosts[h].Sought), leastOurs)
-		}
-		if p.hosts[h].Open {
-			most = max(most, ours[h])
+		if p.hosts[h].Sought > 0 {
+			looked += float64(p.open(h))
 		}
 	}
-	for h := range ours {
-		ours[h] = min(ours[h]/max(most, leastOurs), 1)
+	ours := make([]int64, len(p.hosts))
+	for h := range p.hosts {
+		ours[h] = p.open(h)
+		if looked > 0 && p.hosts[h].Sought > 0 {
+			theirs := float64(p.hosts[h].Sought) / looked
+			ours[h] = int64(float64(ours[h]) * max(1-theirs, leastOurs))
+		}
 	}
 	return ours
 }
 
-// leastOurs keeps a source whose last files are missing from being pushed aside altogether.
+// leastOurs is the part of a host's room that others leave at any rate.
 const leastOurs = 1.0 / 16
 
 // evenStep is by which part of their room all hosts are filled on when some have no use for theirs.
