@@ -39,6 +39,7 @@ type copyBatch struct {
 	lease    time.Duration
 	again    time.Duration // when to claim again where this was in vain
 	files    []coordinator.Claimed
+	origin   *coordinator.Origin
 	space    Reservation
 	released []coordinator.Released
 }
@@ -58,7 +59,7 @@ func (b *copyBatch) claim(ctx context.Context, extra bool) error {
 		return err
 	}
 	b.Shortage.want(client, b.location.Name, answer.Wanted, answer.Largest)
-	b.lease, b.again = answer.Lease, answer.RetryAfter
+	b.lease, b.again, b.origin = answer.Lease, answer.RetryAfter, answer.Origin
 	b.reserve(answer.Files)
 	return nil
 }
@@ -110,7 +111,7 @@ func (b *copyBatch) run(ctx context.Context) (int, error) {
 	source := b.session.client.Source
 	began := b.Env.now()
 	keep := b.Retention(source)
-	options := location.BatchOptions{KeepVersions: keep.Versions.Duration, MaxVersions: int(*keep.MaxVersions)}
+	options := location.BatchOptions{KeepVersions: keep.Versions.Duration, MaxVersions: int(*keep.MaxVersions), AddOnly: b.origin != nil}
 	if len(b.files) == 1 && b.files[0].Size >= location.ResumeFrom {
 		options.Resume = b.files[0].Path
 	}
@@ -160,7 +161,7 @@ func (b *copyBatch) giveAll(reason string, err error) {
 }
 
 func (b *copyBatch) fetch(ctx context.Context, partial Batch) error {
-	f := Fetch{Dest: partial.Dir()}
+	f := Fetch{Dest: partial.Dir(), Origin: b.origin}
 	held := false
 	for _, file := range b.files {
 		f.Files = append(f.Files, file.Path)
@@ -188,7 +189,7 @@ func (b *copyBatch) fetch(ctx context.Context, partial Batch) error {
 func (b *copyBatch) incoming() []location.Incoming {
 	incoming := make([]location.Incoming, len(b.files))
 	for i, f := range b.files {
-		incoming[i] = location.Incoming{Path: f.Path, Gen: f.Gen, Size: f.Size, ModTime: f.ModTime, Mode: f.Mode}
+		incoming[i] = location.Incoming{Path: f.Path, Gen: f.Gen, Size: f.Size, ModTime: f.ModTime, Mode: f.Mode, Digest: f.Digest}
 	}
 	return incoming
 }
@@ -213,6 +214,9 @@ func (b *copyBatch) confirm(ctx context.Context, published []location.Published,
 	b.Counters.Add(b.session.client.Source, b.location.Name, Count{CopiedFiles: int64(len(records)), CopiedBytes: bytes})
 	if len(records) == 0 {
 		return 0, nil
+	}
+	if b.session.client.Acting {
+		defer b.Sessions.outdate(b.session.client.Source, false)
 	}
 	return len(records), b.settle(ctx, b.session, b.location, records)
 }

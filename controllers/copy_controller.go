@@ -37,7 +37,7 @@ type CopyReconciler struct {
 	Allowed func() bool
 	// Retention returns how long retired files and earlier versions of a source are kept.
 	Retention func(v1.SourceName) v1.Retention
-	// Manifest fetches a source's manifest of this version into a location.
+	// Manifest fetches a source's manifest of this version into a location; where Client.Acting, if there is none in it.
 	Manifest func(context.Context, Client, *OpenLocation, string) error
 	// Drops is told of clients whose coordinator has surplus or deletions for them, or whose host needs room.
 	Drops interface{ Enqueue(Client) }
@@ -60,6 +60,8 @@ type CopyReconciler struct {
 // Fetch says what to bring from a source, and where to.
 type Fetch struct {
 	Files []v1.RelPath
+	// Origin is the location to bring them from; nil: the source itself.
+	Origin *coordinator.Origin
 	// Dest is the folder to bring them to, CopyDest are folders where earlier versions may lie.
 	Dest     string
 	CopyDest []string
@@ -87,6 +89,7 @@ func (r *CopyReconciler) Reconcile(ctx context.Context, c Client) (reconcile.Res
 	if len(locations) == 0 {
 		return reconcile.Result{RequeueAfter: r.Env.jitter(5 * time.Second)}, nil
 	}
+	s.refresh()
 	hello, err := helloOf(c.Source, locations)
 	if err != nil {
 		return reconcile.Result{}, err
@@ -95,9 +98,13 @@ func (r *CopyReconciler) Reconcile(ctx context.Context, c Client) (reconcile.Res
 	answer, err := s.hello(ctx, hello)
 	if err != nil {
 		r.Shortage.forget(c) // nothing can come from there
+		r.setClaimable(c, false)
 		return reconcile.Result{RequeueAfter: r.Env.jitter(r.unanswered(c, err))}, nil
 	}
 	r.answered(c)
+	if s.outdated.Load() { // the answer took long, and is one to what was held before
+		return reconcile.Result{RequeueAfter: time.Millisecond}, nil
+	}
 	r.setClaimable(c, answer.Claimable)
 	r.Shortage.need(c, answer.Needed)
 	if err := r.inventory(ctx, s, answer, locations); err != nil {
@@ -110,7 +117,7 @@ func (r *CopyReconciler) Reconcile(ctx context.Context, c Client) (reconcile.Res
 	if err != nil {
 		return reconcile.Result{}, err
 	}
-	if answer.Retire || answer.Surplus || r.needsRoom(locations) {
+	if !c.Acting && (answer.Retire || answer.Surplus || r.needsRoom(locations)) {
 		r.Drops.Enqueue(c)
 	}
 	if copied > 0 {

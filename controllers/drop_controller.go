@@ -39,7 +39,7 @@ type DropReconciler struct {
 
 // Reconcile implements reconcile.Reconciler.
 func (r *DropReconciler) Reconcile(ctx context.Context, c Client) (reconcile.Result, error) {
-	if !r.Wanted(c) {
+	if c.Acting || !r.Wanted(c) {
 		return reconcile.Result{}, nil
 	}
 	s := r.Sessions.Get(c)

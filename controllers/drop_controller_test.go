@@ -17,7 +17,7 @@ type spacious struct {
 func (s spacious) Space() location.Space { return s.space }
 
 func TestWishAsksASourceForWhatNoOtherHasTakenOn(t *testing.T) {
-	me, other, third := Client{"a", "h1"}, Client{"b", "h2"}, Client{"c", "h3"}
+	me, other, third := Client{Source: "a", Coordinator: "h1"}, Client{Source: "b", Coordinator: "h2"}, Client{Source: "c", Coordinator: "h3"}
 	const disk = v1.LocationName("disk")
 	full := location.Space{Capacity: 100, Used: 100}
 	over := location.Space{Capacity: 100, Used: 90, Reserved: 50}
@@ -54,7 +54,7 @@ func TestWishAsksASourceForWhatNoOtherHasTakenOn(t *testing.T) {
 
 func TestShortageKnowsWhoWaitsForRoom(t *testing.T) {
 	var s Shortage
-	a, b := Client{"a", "h1"}, Client{"b", "h2"}
+	a, b := Client{Source: "a", Coordinator: "h1"}, Client{Source: "b", Coordinator: "h2"}
 	s.want(b, "disk", 5, 0)
 	s.want(a, "disk", 3, 0)
 	s.accept(a, "other", 7)
@@ -76,7 +76,7 @@ func TestShortageKnowsWhoWaitsForRoom(t *testing.T) {
 
 func TestRoomIsKeptForTheLargestFileOfAnotherSource(t *testing.T) {
 	var s Shortage
-	a, b, c := Client{"a", "h1"}, Client{"b", "h2"}, Client{"c", "h3"}
+	a, b, c := Client{Source: "a", Coordinator: "h1"}, Client{Source: "b", Coordinator: "h2"}, Client{Source: "c", Coordinator: "h3"}
 	s.want(a, "disk", 0, 900)
 	s.want(b, "disk", 0, 300)
 	s.want(c, "elsewhere", 0, 5000)

@@ -169,7 +169,9 @@ func (r *CopyReconciler) settle(ctx context.Context, s *Session, l *OpenLocation
 		record := location.Record{Path: records[i].Path, Gen: records[i].Gen, Digest: records[i].Digest}
 		switch a.Outcome {
 		case coordinator.OutcomeYes:
-			record.Gen = a.Gen
+			if !a.Gen.IsZero() { // who acts for the source has none to tell
+				record.Gen = a.Gen
+			}
 			confirmed = append(confirmed, record)
 		case coordinator.OutcomeNo:
 			wrong = append(wrong, record)

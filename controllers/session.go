@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	v1 "clusterbackup/api/v1"
@@ -15,10 +16,18 @@ import (
 type Client struct {
 	Source      v1.SourceName
 	Coordinator v1.HostName
+	// Acting: that host isn't the source's, it acts for it. See copiesOnly for what it may have this one do.
+	Acting bool
 }
 
 // String is for logs.
-func (c Client) String() string { return string(c.Source) + "@" + string(c.Coordinator) }
+func (c Client) String() string {
+	name := string(c.Source) + "@" + string(c.Coordinator)
+	if c.Acting {
+		name += " (acting)"
+	}
+	return name
+}
 
 // Coordinator is the other end: it answers, and never asks.
 type Coordinator interface {
@@ -66,7 +75,11 @@ func (s *Sessions) Get(c Client) *Session {
 		s.sessions = map[Client]*Session{}
 	}
 	if s.sessions[c] == nil {
-		s.sessions[c] = &Session{client: c, id: s.ID, peer: s.Dial(c), env: s.Env, mu: s.Env.lock()}
+		peer := s.Dial(c)
+		if c.Acting {
+			peer = copiesOnly{peer}
+		}
+		s.sessions[c] = &Session{client: c, id: s.ID, peer: peer, env: s.Env, mu: s.Env.lock()}
 	}
 	return s.sessions[c]
 }
@@ -76,6 +89,18 @@ func (s *Sessions) Forget(c Client) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.sessions, c)
+}
+
+// outdate has the source's own coordinator, or those that act for it, told anew what is held: there is something that they don't know
+// of and would not ask for.
+func (s *Sessions) outdate(source v1.SourceName, acting bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for c, session := range s.sessions {
+		if c.Source == source && c.Acting == acting {
+			session.outdated.Store(true)
+		}
+	}
 }
 
 // Session is a conversation in order. The coordinator tells old messages from new ones by Life and Turn, and relies on this
@@ -92,6 +117,8 @@ type Session struct {
 	turn    uint64
 	latest  coordinator.HelloAnswer
 	greeted time.Time // the first Hello that was answered
+	// outdated: it is to begin anew, see refresh. It can be set while an exchange is under way.
+	outdated atomic.Bool
 }
 
 // pollAfter is when to ask again when there is nothing to do. A source that is still being scanned for the first time will have
@@ -205,6 +232,14 @@ func (s *Session) restart() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.id = s.env.random()
+}
+
+// refresh begins the conversation anew if it is outdated. What the next Hello says is to be gathered after that: if more comes in the
+// meantime, it is outdated again.
+func (s *Session) refresh() {
+	if s.outdated.Swap(false) {
+		s.restart()
+	}
 }
 
 func (s *Session) report(ctx context.Context, location v1.LocationName, files []coordinator.Reported) error {

@@ -1,6 +1,7 @@
 package controllers
 
 import (
+	"context"
 	"testing"
 
 	v1 "clusterbackup/api/v1"
@@ -16,6 +17,67 @@ type holding struct {
 
 func (h holding) Get(_ v1.SourceName, path v1.RelPath) (location.Record, bool, error) {
 	return h.record, path == h.record.Path, nil
+}
+
+// slow is a coordinator that takes long for its first answer.
+type slow struct {
+	Coordinator
+	hellos    []coordinator.Hello
+	meanwhile func()
+}
+
+func (s *slow) Hello(_ context.Context, q *coordinator.Hello) (*coordinator.HelloAnswer, error) {
+	if s.hellos = append(s.hellos, *q); len(s.hellos) == 1 {
+		s.meanwhile()
+	}
+	return &coordinator.HelloAnswer{Claimable: true, NeedInventory: true}, nil
+}
+
+// filling is an only location, in which replicas come.
+type filling struct {
+	roomy
+	replicas int64
+}
+
+func (f *filling) Use() ([]*OpenLocation, func()) {
+	return []*OpenLocation{{Location: f, Name: "disk"}}, func() {}
+}
+func (f *filling) Waiting(v1.LocationName, v1.SourceName, string)     {}
+func (f *filling) ManifestVersion(v1.SourceName) (string, error)      { return "", nil }
+func (f *filling) Highest(v1.SourceName) (g v1.Generation, err error) { return g, nil }
+func (f *filling) Held(v1.SourceName) (held location.Held, err error) {
+	held.Replicas = f.replicas
+	return held, nil
+}
+
+// TestWhatCameWhileNobodyAnsweredIsTold: by a Hello that knows of it, in a session of its own, before anything else is asked.
+func TestWhatCameWhileNobodyAnsweredIsTold(t *testing.T) {
+	peer, disk := &slow{}, &filling{}
+	sessions := &Sessions{Dial: func(Client) Coordinator { return peer }}
+	r := &CopyReconciler{Sessions: sessions, Locations: disk, Wanted: func(Client) bool { return true }, Allowed: func() bool { return false }, Shortage: &Shortage{}}
+	client := Client{Source: "photos", Coordinator: "a"}
+	peer.meanwhile = func() {
+		disk.replicas = 5
+		sessions.outdate("photos", false)
+	}
+	if _, err := r.Reconcile(t.Context(), client); err != nil { // an inventory would panic
+		t.Fatal(err)
+	}
+	sessions.Get(client).peer = answeringHello{peer}
+	if _, err := r.Reconcile(t.Context(), client); err != nil {
+		t.Fatal(err)
+	}
+	if first, second := peer.hellos[0], peer.hellos[1]; first.Session == second.Session || first.Holds || !second.Holds {
+		t.Errorf("first %+v, then %+v", first, second)
+	}
+}
+
+// answeringHello wants nothing told.
+type answeringHello struct{ *slow }
+
+func (a answeringHello) Hello(ctx context.Context, q *coordinator.Hello) (*coordinator.HelloAnswer, error) {
+	_, err := a.slow.Hello(ctx, q)
+	return &coordinator.HelloAnswer{}, err
 }
 
 func TestOnlyWhatIsStillHeldIsTold(t *testing.T) {

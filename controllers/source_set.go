@@ -24,8 +24,17 @@ type RunningSource struct {
 	Coordinator *coordinator.Coordinator
 	Catalog     *catalog.Catalog
 	Root        string
+	// Listing is what this host knows it from, where it acts for the source's.
+	Listing Listing
 
 	tree *currentTree
+}
+
+// Listing is a source's listing in a location of this host, of which Unknown files have no digest.
+type Listing struct {
+	Location v1.LocationName
+	Time     time.Time
+	Unknown  int64
 }
 
 // Check fails unless the source's tree is there, and is the known one.
@@ -95,6 +104,14 @@ func (s *SourceSet) Use(name v1.SourceName) (running *RunningSource, done func()
 	}
 	k.users.Add(1)
 	return k.running, k.users.Done
+}
+
+// Failed tells whether a source could lately not be answered for.
+func (s *SourceSet) Failed(name v1.SourceName) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	k := s.kept[name]
+	return k != nil && k.err != nil && time.Since(k.since) < 10*time.Minute
 }
 
 // States tells how every source of this host stands, sorted by name.

@@ -109,6 +109,7 @@ func (r *VerifyReconciler) scrub(ctx context.Context, l *OpenLocation, sources [
 		if want := sourceNamed(r.Desired, source); want != nil {
 			r.Event(source, true, "ReplicasChanged", string(l.Name)+": replicas were removed or changed on disk, not by this program")
 			r.Sessions.Get(Client{Source: source, Coordinator: want.Spec.Host}).restart()
+			r.Sessions.outdate(source, true)
 		}
 	}
 	return nil
@@ -204,6 +205,7 @@ func (r *VerifyReconciler) verifyBatch(ctx context.Context, l *OpenLocation, sou
 	r.Counters.Add(name, l.Name, Count{CorruptReplicas: int64(len(v.Corrupt))})
 	if bad := len(v.Corrupt) + len(v.Missing); bad > 0 {
 		r.Event(name, true, "BadReplicas", string(l.Name)+" has corrupt or missing replicas; they no longer count and are copied anew")
+		r.Sessions.outdate(name, true)
 		r.Log.Info("Replicas are corrupt or missing", "source", name, "location", l.Name, "files", bad)
 	}
 	session := r.Sessions.Get(Client{Source: name, Coordinator: source.Spec.Host})

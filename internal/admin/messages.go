@@ -69,6 +69,8 @@ type FileQuery struct {
 	Host         v1.HostName // only files with a replica on this host
 	Limit        int         // 0: no limit
 	Continue     string      // FilePage.Continue of the page that was the last
+	// Acting: of a source that the host asked acts for, as far as it knows. Set between hosts.
+	Acting bool
 }
 
 // FilePage is some files (up to PageSize). Continue is set when a Limit ended the listing before its end: it goes into the next
@@ -172,6 +174,10 @@ type Holder struct {
 	// ManifestTime is the source's clock when that listing was made.
 	ManifestTime time.Time `json:"manifestTime"`
 	Files        int64     `json:"files"`
+	// Acting: its host acts for the source's, which is silent.
+	Acting bool `json:"acting,omitempty"`
+	// CannotAct: it tried to lately, and could not.
+	CannotAct bool `json:"cannotAct,omitempty"`
 }
 
 // Holding is one replica or version at a holder.

@@ -31,7 +31,7 @@ var ErrInUse = errors.New("catalog is in use by another process")
 type Options struct {
 	// Clock is for epochs and the times of deletions. Nil: time.Now.
 	Clock func() time.Time
-	// NoSync leaves durability to the operating system; for tests and simulations only.
+	// NoSync leaves durability to the operating system; for what is made anew rather than opened again: tests, listings.
 	NoSync bool
 }
 

@@ -57,8 +57,13 @@ type Tree interface {
 type Config struct {
 	Source  v1.Source
 	Cluster v1.ClusterSpec
-	// Host is this host, the source's own.
-	Host    v1.HostName
+	// Host is the source's own: this one, unless Acting.
+	Host v1.HostName
+	// Acting: another host answers in Host's stead, from a catalog that was filled from a listing. See acting.go for what it may. Tree can
+	// never tell.
+	Acting bool
+	// Listing is that listing's version, if Acting.
+	Listing string
 	Catalog *catalog.Catalog
 	Tree    Tree
 	// Clock is nil: time.Now.
@@ -97,6 +102,7 @@ type Coordinator struct {
 	watched   uint64 // the catalog's ClassesVersion, as far as we were told what moved
 	lost      map[v1.HostName]bool
 	open      int
+	origins   uint64 // that were chosen, so that they take turns
 	// started is when we began to listen: at the start, or when this host woke up. Nobody was silent before.
 	started, ticked time.Time
 	purged          time.Time
@@ -117,7 +123,7 @@ func New(cfg Config) (*Coordinator, error) {
 	c.started = c.clock()
 	c.ticked, c.gave = c.started, c.started
 	c.digests = newDigester(cfg.Tree)
-	if c.unexplained() {
+	if cfg.Acting || c.unexplained() {
 		if err := c.setAmnesic(true); err != nil {
 			return nil, err
 		}

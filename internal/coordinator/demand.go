@@ -28,8 +28,11 @@ func (v *view) covers(class *catalog.Class, id catalog.HolderID) bool {
 	})
 }
 
-// renewing lists the holders of an outdated replica that will bring it up to date themselves.
+// renewing lists the holders of an outdated replica that will bring it up to date themselves; where nobody does, those that are left alone.
 func (v *view) renewing(class *catalog.Class) (able []catalog.HolderID) {
+	if v.acting {
+		return class.Other
+	}
 	mean := int64(0)
 	if class.Files > 0 {
 		mean = class.Bytes / class.Files
@@ -61,6 +64,9 @@ func (v *view) taken(class *catalog.Class) []int {
 
 // takenOf is taken for one file of a class: a host whose location keeps failing to bring the file up to date is left out.
 func (c *Coordinator) takenOf(v *view, key catalog.Key, class *catalog.Class) []int {
+	if v.acting {
+		return v.taken(class)
+	}
 	return slices.DeleteFunc(v.taken(class), func(h int) bool {
 		on := func(id catalog.HolderID) bool { return v.holder(id).host == h }
 		if slices.ContainsFunc(class.Confirmed, func(id catalog.HolderID) bool { return on(id) && !v.holder(id).gone }) {

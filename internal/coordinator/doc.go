@@ -14,6 +14,9 @@
 //   - A coordinator whose catalog is lost or older than what its holders know grants no drop until every known holder has
 //     reported what it holds or was declared gone.
 //
+// While the source's host is gone for good, a Coordinator on another host can act for it, in a mode ([Config.Acting]) in which it only ever
+// orders copies between holders.
+//
 // The messages are plain structs in this package; the transport between hosts is somebody else's. The sender's name is
 // always an argument, taken from its certificate, never a field.
 package coordinator

@@ -26,6 +26,9 @@ func (c *Coordinator) Drop(ctx context.Context, from v1.HostName, req *Drop) (*D
 	if err != nil || req.MaxFiles < 0 || req.MaxBytes < 0 {
 		return nil, fmt.Errorf("drop for %q: %w", req.Reason, ErrBadRequest)
 	}
+	if c.cfg.Acting {
+		return &DropAnswer{RetryAfter: c.pollInterval(), Why: whyActing}, nil
+	}
 	c.mu.Lock()
 	h, l, err := c.order(from, req.Source, req.Location, req.Life, req.Turn)
 	if err == nil {

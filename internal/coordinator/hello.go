@@ -23,7 +23,12 @@ func (c *Coordinator) Hello(ctx context.Context, from v1.HostName, req *Hello) (
 		return nil, err
 	}
 	c.greet(h, req)
-	return c.answerHello(h), nil
+	a := c.answerHello(h)
+	if c.cfg.Acting {
+		a = a.CopiesOnly()
+		a.Manifest = c.cfg.Listing
+	}
+	return a, nil
 }
 
 // remember finds out from what a holder knows whether the catalog is an old one, put back (S7).
@@ -31,7 +36,7 @@ func (c *Coordinator) remember(ctx context.Context, from v1.HostName, req *Hello
 	c.mu.Lock()
 	_, err := c.admit(from, req.Source)
 	c.mu.Unlock()
-	if err != nil {
+	if err != nil || c.cfg.Acting {
 		return err
 	}
 	known := c.cat.Generation()
@@ -221,7 +226,8 @@ func (c *Coordinator) answerFor(a *HelloAnswer, v *view, h *host, name v1.Locati
 		renews := known && slices.Contains(class.Other, id)
 		if barred := known && v.covers(&class, id); !barred {
 			taken := v.taken(&class)
-			a.Claimable = a.Claimable || lack > 0 && (renews || v.missing(taken, v.min) > 0 && !slices.Contains(taken, me))
+			renews = renews && !v.acting
+			a.Claimable = a.Claimable || lack > 0 && v.copyable(&class) && (renews || v.missing(taken, v.min+v.idle(&class)) > 0 && !slices.Contains(taken, me))
 			a.Extra = a.Extra || extra > 0 && (renews || v.missing(taken, v.max) > 0 && !slices.Contains(taken, me))
 		}
 		a.Surplus = a.Surplus || known && v.mayLetGo(&class, id, placement.Tidy)

@@ -81,6 +81,7 @@ func (c *Coordinator) admit(from v1.HostName, source v1.SourceName) (*host, erro
 		c.hosts[from] = h
 	}
 	now := c.clock()
+	c.awake(now)
 	if h.seen.IsZero() || now.Sub(h.seen) > c.hostTimeout() {
 		c.stale = true // it is live again
 	}
@@ -157,12 +158,14 @@ type view struct {
 	index    map[v1.HostName]int
 	holders  []holderFacts // by holder id
 	amnesic  bool
+	// acting: see Config.
+	acting bool
 }
 
 // look makes a view. The caller holds c.mu.
 func (c *Coordinator) look() *view {
 	v := &view{now: c.clock(), min: int(max(c.source.Spec.MinReplicas, 1)), index: make(map[v1.HostName]int),
-		amnesic: c.cfg.Catalog.Amnesic()}
+		amnesic: c.cfg.Catalog.Amnesic(), acting: c.cfg.Acting}
 	v.max = max(v.min, int(c.source.Spec.MaxReplicas))
 	infos := make(map[v1.HostName]HostInfo)
 	for _, info := range c.cfg.Hosts() {

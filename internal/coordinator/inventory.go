@@ -74,6 +74,9 @@ func (c *Coordinator) Inventory(ctx context.Context, from v1.HostName, req *Inve
 	if err := page.write(); err != nil {
 		return nil, fmt.Errorf("inventory: %w", err)
 	}
+	if c.cfg.Acting {
+		a = a.CopiesOnly()
+	}
 	return a, c.endPage(ctx, from, req, inv, page)
 }
 
@@ -125,6 +128,9 @@ func (c *Coordinator) endPage(ctx context.Context, from v1.HostName, req *Invent
 	}
 	if lost+p.lost > 0 {
 		c.cfg.Events("ReplicasLost", fmt.Sprintf("location %s of host %s no longer has %d replicas that it had", req.Location, from, lost+p.lost))
+	}
+	if c.cfg.Acting {
+		return nil
 	}
 	return c.holdOrphans()
 }
@@ -303,6 +309,9 @@ func (p *page) reconcile(tx *catalog.Tx, folder uint64, f *FolderInventory, writ
 
 // weigh decides what a record (nil: not there) makes of a replica (nil: none recorded), and what its holder is to do.
 func (p *page) weigh(tx *catalog.Tx, e *catalog.Entry, was *catalog.Replica, rec *Record, id catalog.HolderID) (now *catalog.Replica, do Action) {
+	if p.c.cfg.Acting {
+		return asListed(e, rec, id), ActionKeep
+	}
 	if rec == nil {
 		return nil, ActionKeep
 	}

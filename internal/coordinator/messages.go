@@ -81,7 +81,7 @@ type HelloAnswer struct {
 	// Retire: files that the client holds are deleted in the source. Surplus: a Drop may be granted.
 	Retire  bool `cbor:"10,keyasint,omitempty"`
 	Surplus bool `cbor:"11,keyasint,omitempty"`
-	// Manifest is the version of the newest manifest; empty: none yet.
+	// Manifest is the version of the newest manifest; empty: none yet. From one that acts for the source's host it is for those that have none.
 	Manifest string `cbor:"12,keyasint,omitempty"`
 	// PollAfter is when to say Hello again when there is nothing to do.
 	PollAfter time.Duration `cbor:"13,keyasint"`
@@ -171,6 +171,8 @@ type Claimed struct {
 	Held bool `cbor:"6,keyasint,omitempty"`
 	// Extra: it has enough replicas; this one uses spare room.
 	Extra bool `cbor:"7,keyasint,omitempty"`
+	// Digest, if not zero, is what the file must have when it arrives.
+	Digest v1.Digest `cbor:"8,keyasint,omitzero"`
 }
 
 // ClaimAnswer is ordered: what matters most comes first.
@@ -185,6 +187,8 @@ type ClaimAnswer struct {
 	// Largest is the size of the largest file that lacks a copy and could be given to this location. A location that several sources
 	// fill keeps room for the largest of them all, else small ones of one source would take the only place of another's large one.
 	Largest int64 `cbor:"5,keyasint,omitempty"`
+	// Origin is where all the files are to be copied from; nil: the source. Then they replace nothing.
+	Origin *Origin `cbor:"6,keyasint,omitempty"`
 }
 
 // Renew prolongs claims while bytes move.

@@ -34,7 +34,7 @@ func (c *Coordinator) Claim(ctx context.Context, from v1.HostName, req *Claim) (
 	if !l.open(info) {
 		return &ClaimAnswer{RetryAfter: c.pollInterval()}, nil
 	}
-	if !c.settled() || !c.assembled() || !l.reported {
+	if !c.settled() || !c.assembled() || !l.reported || c.cfg.Acting && !h.allReported() {
 		return &ClaimAnswer{RetryAfter: soon}, nil
 	}
 	k := c.newPicker(h, l, req)
@@ -54,13 +54,21 @@ func (c *Coordinator) Claim(ctx context.Context, from v1.HostName, req *Claim) (
 			return nil, fmt.Errorf("claim: %w", err)
 		}
 	}
-	return k.answer(), nil
+	a := k.answer()
+	if c.cfg.Acting {
+		a = a.CopiesOnly()
+	}
+	return a, nil
 }
 
 // settled is false while a catalog that may have been lost waits for those who are there to say what they hold: until then
 // whatever seems to be missing may only be not told yet. It waits no longer than a host may be silent.
 func (c *Coordinator) settled() bool {
-	if !c.cat.Amnesic() || c.clock().Sub(c.started) > c.hostTimeout() {
+	patience := c.hostTimeout()
+	if c.cfg.Acting { // nobody has ever said what a silent host holds: it gets the time that it has before it counts as gone
+		patience += c.repairAfter()
+	}
+	if !c.cat.Amnesic() || c.clock().Sub(c.started) > patience {
 		return true
 	}
 	return len(c.waitingFor()) == 0
@@ -94,8 +102,10 @@ type picker struct {
 	files int
 	bytes int64
 	given []Claimed
-	err   error
-	tx    *catalog.Tx
+	// origin is where they are copied from; nil: the source, or nothing is given yet.
+	origin *catalog.HolderID
+	err    error
+	tx     *catalog.Tx
 }
 
 func (c *Coordinator) newPicker(h *host, l *location, req *Claim) *picker {
@@ -156,6 +166,7 @@ func (k *picker) lacking(key catalog.Key, e *catalog.Entry, want int) bool {
 	class := catalog.Class{Files: 1, Bytes: e.Size}
 	class.Confirmed, class.Other = catalog.Sets(e)
 	hosts := k.c.takenOf(k.p.view, key, &class)
+	want += k.p.view.idle(&class)
 	for _, n := range k.c.claims.byKey[key] {
 		if h, ok := k.p.view.index[n.host]; ok && !slices.Contains(hosts, h) {
 			hosts = append(hosts, h)
@@ -175,13 +186,20 @@ func (k *picker) give(m catalog.Member, reason why) bool {
 	case reason == missing && !k.lacking(m.Key, e, k.p.view.min), reason == spare && !k.lacking(m.Key, e, k.p.view.max):
 		return false
 	}
+	if k.c.cfg.Acting && !k.ofOrigin(e) {
+		return false
+	}
 	path, err := k.tx.Path(m.Key)
 	if err != nil {
 		k.err = err
 		return false
 	}
 	held := k.known && e.Replica(k.id) != nil
-	k.given = append(k.given, Claimed{Path: path, Gen: k.tx.Generation(e), Size: e.Size, ModTime: e.ModTime, Mode: e.Mode, Held: held, Extra: reason == spare})
+	f := Claimed{Path: path, Gen: k.tx.Generation(e), Size: e.Size, ModTime: e.ModTime, Mode: e.Mode, Held: held, Extra: reason == spare}
+	if k.c.cfg.Acting {
+		f.Digest = e.Digest
+	}
+	k.given = append(k.given, f)
 	n := &claim{key: m.Key, path: path, host: k.h.name, location: k.req.Location, size: e.Size, until: k.now.Add(lease), class: e.Class()}
 	k.c.claims.add(n)
 	if reason == missing {
@@ -197,7 +215,7 @@ func (k *picker) give(m catalog.Member, reason why) bool {
 
 // renew gives what the location has an outdated replica of.
 func (k *picker) renew() {
-	if !k.known {
+	if !k.known || k.p.view.acting {
 		return
 	}
 	for _, class := range k.c.cat.Classes() {
@@ -254,6 +272,9 @@ func (k *picker) sand() {
 				tries++
 			case !k.give(m, missing):
 				k.c.stale = true // it was booked, and not given
+				if k.p.view.acting {
+					tries++ // most likely all of them lie elsewhere
+				}
 			}
 			return tries < maxTries && !k.full() && k.err == nil
 		})
@@ -278,7 +299,7 @@ func (k *picker) relief() {
 
 // extra gives files that have enough replicas, up to max, as long as nothing misses its place.
 func (k *picker) extra() {
-	if !k.req.Extra || k.p.Short() > 0 {
+	if !k.req.Extra || k.p.Short() > 0 || k.p.view.acting {
 		return
 	}
 	v := k.p.view
@@ -297,6 +318,10 @@ func (k *picker) extra() {
 
 func (k *picker) answer() *ClaimAnswer {
 	a := &ClaimAnswer{Files: k.given, Lease: lease, RetryAfter: soon, Largest: k.p.Largest(k.at)}
+	if k.origin != nil {
+		from := k.p.view.holder(*k.origin)
+		a.Origin = &Origin{from.Host, from.Location}
+	}
 	if len(k.given) > 0 {
 		return a
 	}

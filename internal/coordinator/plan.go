@@ -63,14 +63,20 @@ func (c *Coordinator) makePlan() *plan {
 	for i := range classes {
 		class := &classes[i]
 		taken[class.ID] = v.taken(class)
+		if !v.copyable(class) {
+			continue
+		}
 		free := c.claims.byClass[class.ID]
-		b.add(taken[class.ID], v.min, class.ID, class.Files-free.files, class.Bytes-free.bytes)
+		b.add(taken[class.ID], v.min+v.idle(class), class.ID, class.Files-free.files, class.Bytes-free.bytes)
 	}
 	for _, key := range slices.Sorted(maps.Keys(c.claims.byKey)) { // in an order that is always the same: groups are told apart by it
 		list := c.claims.byKey[key]
 		hosts := slices.Clone(taken[list[0].class])
-		if class, ok := c.cat.Class(list[0].class); ok && len(c.refusals.until) > 0 {
-			hosts = c.takenOf(v, key, &class)
+		want := v.min
+		if class, ok := c.cat.Class(list[0].class); ok {
+			if want += v.idle(&class); len(c.refusals.until) > 0 {
+				hosts = c.takenOf(v, key, &class)
+			}
 		}
 		for _, n := range list {
 			if h, ok := v.index[n.host]; ok && !slices.Contains(hosts, h) {
@@ -78,7 +84,7 @@ func (c *Coordinator) makePlan() *plan {
 			}
 		}
 		slices.Sort(hosts)
-		b.addSingle(hosts, v.min, catalog.Member{Key: key, Size: list[0].size})
+		b.addSingle(hosts, want, catalog.Member{Key: key, Size: list[0].size})
 	}
 	c.addStuck(&b, v, taken)
 	for i := range p.groups {
@@ -111,7 +117,7 @@ func (b *planBuilder) group(hosts []int, want int) int {
 	if missing <= 0 {
 		return -1
 	}
-	var name []byte
+	name := binary.AppendUvarint(nil, uint64(missing))
 	for _, h := range hosts {
 		name = binary.AppendUvarint(name, uint64(h))
 	}

@@ -191,6 +191,9 @@ func (c *Coordinator) Relieve(ctx context.Context, from v1.HostName, req *Reliev
 	if _, err := needOf(req.Reason); err != nil || req.Bytes < 0 {
 		return nil, fmt.Errorf("relieve for %q: %w", req.Reason, ErrBadRequest)
 	}
+	if c.cfg.Acting {
+		return &RelieveAnswer{RetryAfter: c.pollInterval(), Why: whyActing}, nil
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	h, l, err := c.meet(from, req.Source, req.Location)

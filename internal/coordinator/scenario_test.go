@@ -340,6 +340,11 @@ func TestOwnSleep(t *testing.T) {
 	w.tick()
 	w.settle(2, "b", "c")
 	w.settle(2, "a", "b", "c")
+	w.now = w.now.Add(9 * time.Hour)
+	if a := w.peers["c"].hello(); a.Claimable { // what was said meanwhile is heard first
+		t.Error("all the others are taken for gone")
+	}
+	w.settle(2, "a", "b", "c")
 	if w.copies() != before || w.drops() != 0 {
 		t.Errorf("%d copies, %d drops", w.copies()-before, w.drops())
 	}

@@ -42,10 +42,7 @@ func (c *Coordinator) tick() (removed map[catalog.HolderID]bool, purge time.Time
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	now := c.clock()
-	if now.Sub(c.ticked) > c.hostTimeout() {
-		c.started = now // we were asleep, and heard nobody
-	}
-	c.ticked = now
+	c.awake(now)
 	expired := c.claims.expire(now)
 	ended := c.refusals.expire(now)
 	relieved := c.reliefs.expire(now)
@@ -75,6 +72,14 @@ func (c *Coordinator) tick() (removed map[catalog.HolderID]bool, purge time.Time
 		keep = orDefault(r.Deleted, keep)
 	}
 	return removed, now.Add(-keep)
+}
+
+// awake notes that this host is. The caller holds c.mu.
+func (c *Coordinator) awake(now time.Time) {
+	if now.Sub(c.ticked) > c.hostTimeout() {
+		c.started, c.stale = now, true // we were asleep, and heard nobody
+	}
+	c.ticked = now
 }
 
 // noteLost tells of hosts that come and go.
@@ -175,7 +180,7 @@ func (c *Coordinator) waitingFor() (names []v1.HostName) {
 
 // endAmnesia ends it when every known host has reported or is gone.
 func (c *Coordinator) endAmnesia() error {
-	if !c.cat.Amnesic() || !c.cat.Scanned() {
+	if c.cfg.Acting || !c.cat.Amnesic() || !c.cat.Scanned() {
 		return nil
 	}
 	c.mu.Lock()

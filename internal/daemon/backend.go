@@ -36,6 +36,8 @@ type backend struct {
 	verifications *verifications
 	rates         *rates
 	underway      func(v1.LocationName) int64 // files that are being copied into a location
+	// actsFor is the host that acts for a source's, which is silent; "": none does.
+	actsFor func(v1.SourceName) v1.HostName
 	// announce tells the other hosts that something was changed here.
 	announce func()
 	// rescan has a source of this host scanned soon.
@@ -83,13 +85,19 @@ func notFound(kind, name string) error {
 		WithHint("see `cbctl get %ss`", strings.ToLower(kind))
 }
 
-// fillStatus fills in the status of each object: what is this host's from here, the rest from their hosts, all at once.
+// fillStatus fills in the status of each object: what is this host's from here, the rest from their hosts, or those that act for them, all
+// at once.
 func (b *backend) fillStatus(ctx context.Context, kind string, objects []v1.Object) {
 	elsewhere := map[v1.HostName][]v1.Object{}
+	var acted []*v1.Source
 	for _, obj := range objects {
 		host := ownerOf(obj)
 		if host == "" || host == b.identity.Host() {
 			b.localStatus(obj)
+			continue
+		}
+		if source, ok := obj.(*v1.Source); ok && b.actsFor(v1.SourceName(source.Name)) != "" {
+			acted = append(acted, source)
 			continue
 		}
 		elsewhere[host] = append(elsewhere[host], obj)
@@ -97,6 +105,13 @@ func (b *backend) fillStatus(ctx context.Context, kind string, objects []v1.Obje
 	ctx, cancel := context.WithTimeout(ctx, statusTimeout)
 	defer cancel()
 	var asking sync.WaitGroup
+	for _, source := range acted {
+		asking.Go(func() {
+			if !b.actingStatus(ctx, source) {
+				setAbsent(source, source.Spec.Host)
+			}
+		})
+	}
 	for host, theirs := range elsewhere {
 		asking.Go(func() { b.remoteStatus(ctx, kind, host, theirs) })
 	}

@@ -70,27 +70,23 @@ func (b *backend) sourcesOf(name v1.SourceName) ([]*v1.Source, error) {
 }
 
 func (b *backend) filesOf(ctx context.Context, source *v1.Source, query admin.FileQuery) iter.Seq2[v1.File, error] {
-	if source.Spec.Host != b.identity.Host() {
-		return b.filesAt(ctx, source, query)
+	at, set := source.Spec.Host, b.sources
+	if by := b.actsFor(query.Source); query.Acting { // whoever asks says that it is this host
+		at, set = b.identity.Host(), b.acting
+	} else if by != "" {
+		at, set, query.Acting = by, b.acting, true
+	}
+	if at != b.identity.Host() {
+		return b.filesAt(ctx, source, at, query)
 	}
 	return func(yield func(v1.File, error) bool) {
-		running, done := b.sources.Use(query.Source)
+		running, done := set.Use(query.Source)
 		defer done()
 		if running == nil {
 			yield(v1.File{}, admin.Errorf(admin.Unavailable, "source/"+source.Name, "it is not open yet on its host %s", source.Spec.Host))
 			return
 		}
-		_, after, err := admin.ParseContinue(query.Continue)
-		if err != nil {
-			yield(v1.File{}, err)
-			return
-		}
-		q := coordinator.Query{Prefix: string(query.Path), Underserved: query.Underserved, Overserved: query.Overserved,
-			Unreplicated: query.Unreplicated, Deleted: query.Deleted, Host: query.Host}
-		if after != "" {
-			q.Continue = coordinator.ContinueToken(&v1.File{Spec: v1.FileSpec{PathBase64: []byte(after)}})
-		}
-		for file, err := range running.Coordinator.Files(ctx, q) {
+		for file, err := range filesFrom(ctx, running, query) {
 			if !yield(file, err) || err != nil {
 				return
 			}
@@ -98,11 +94,11 @@ func (b *backend) filesOf(ctx context.Context, source *v1.Source, query admin.Fi
 	}
 }
 
-// filesAt asks the source's host, page by page.
-func (b *backend) filesAt(ctx context.Context, source *v1.Source, query admin.FileQuery) iter.Seq2[v1.File, error] {
+// filesAt asks the source's host, or the one that acts for it, page by page.
+func (b *backend) filesAt(ctx context.Context, source *v1.Source, at v1.HostName, query admin.FileQuery) iter.Seq2[v1.File, error] {
 	query.Limit = 0
 	return func(yield func(v1.File, error) bool) {
-		for page, err := range b.at(source.Spec.Host).Files(ctx, query) {
+		for page, err := range b.at(at).Files(ctx, query) {
 			if err != nil {
 				yield(v1.File{}, b.hostDown(source, err))
 				return
@@ -142,6 +138,15 @@ func (b *backend) File(ctx context.Context, name v1.SourceName, path v1.RelPath)
 
 func (b *backend) fileOf(ctx context.Context, source *v1.Source, path v1.RelPath) (*v1.File, error) {
 	name := v1.SourceName(source.Name)
+	if b.actsFor(name) != "" {
+		for file, err := range b.filesOf(ctx, source, admin.FileQuery{Source: name, Path: path}) {
+			if err != nil || v1.RelPath(file.Spec.Path) == path || v1.RelPath(file.Spec.PathBase64) == path {
+				return &file, err
+			}
+			break
+		}
+		return nil, noFile(name, path)
+	}
 	if source.Spec.Host != b.identity.Host() {
 		file, err := b.at(source.Spec.Host).File(ctx, name, path)
 		if err != nil {
@@ -156,9 +161,13 @@ func (b *backend) fileOf(ctx context.Context, source *v1.Source, path v1.RelPath
 	}
 	file, err := running.Coordinator.File(ctx, path)
 	if errors.Is(err, coordinator.ErrNoFile) {
-		return nil, admin.Errorf(admin.NotFound, fmt.Sprintf("file/%s/%s", name, path), "source %s has no such file", name)
+		return nil, noFile(name, path)
 	}
 	return &file, err
+}
+
+func noFile(source v1.SourceName, path v1.RelPath) error {
+	return admin.Errorf(admin.NotFound, fmt.Sprintf("file/%s/%s", source, path), "source %s has no such file", source)
 }
 
 // versionsOf asks every holder that answers for the earlier versions of one file.

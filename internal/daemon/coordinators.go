@@ -13,8 +13,9 @@ import (
 	"clusterbackup/transport"
 )
 
-// coordinators answers the protocol's messages for the sources of this host.
+// coordinators answers the protocol's messages for the sources of this host, or for those that it acts for.
 type coordinators struct {
+	prefix  string // of the messages' names
 	sources *controllers.SourceSet
 	peers   *peers
 }
@@ -24,24 +25,29 @@ const codeNoSource transport.Code = "no-source"
 
 // register has every message answered by the coordinator of the source that it names.
 func (c *coordinators) register(server *transport.Server) {
-	answer(c, server, "cb.Hello", func(q *coordinator.Hello) v1.SourceName { return q.Source }, (*coordinator.Coordinator).Hello)
-	answer(c, server, "cb.Inventory", func(q *coordinator.Inventory) v1.SourceName { return q.Source }, (*coordinator.Coordinator).Inventory)
-	answer(c, server, "cb.Claim", func(q *coordinator.Claim) v1.SourceName { return q.Source }, (*coordinator.Coordinator).Claim)
-	answer(c, server, "cb.Renew", func(q *coordinator.Renew) v1.SourceName { return q.Source }, (*coordinator.Coordinator).Renew)
-	answer(c, server, "cb.Release", func(q *coordinator.Release) v1.SourceName { return q.Source }, (*coordinator.Coordinator).Release)
-	answer(c, server, "cb.Confirm", func(q *coordinator.Confirm) v1.SourceName { return q.Source }, (*coordinator.Coordinator).Confirm)
-	answer(c, server, "cb.Report", func(q *coordinator.Report) v1.SourceName { return q.Source }, (*coordinator.Coordinator).Report)
-	answer(c, server, "cb.Relieve", func(q *coordinator.Relieve) v1.SourceName { return q.Source }, (*coordinator.Coordinator).Relieve)
-	answer(c, server, "cb.Drop", func(q *coordinator.Drop) v1.SourceName { return q.Source }, (*coordinator.Coordinator).Drop)
-	answer(c, server, "cb.Dropped", func(q *coordinator.Dropped) v1.SourceName { return q.Source }, (*coordinator.Coordinator).Dropped)
-	answer(c, server, "cb.Retire", func(q *coordinator.Retire) v1.SourceName { return q.Source }, (*coordinator.Coordinator).Retire)
-	answer(c, server, "cb.Retired", func(q *coordinator.Retired) v1.SourceName { return q.Source }, (*coordinator.Coordinator).Retired)
+	c.registerCopies(server)
+	answer(c, server, "Report", func(q *coordinator.Report) v1.SourceName { return q.Source }, (*coordinator.Coordinator).Report)
+	answer(c, server, "Relieve", func(q *coordinator.Relieve) v1.SourceName { return q.Source }, (*coordinator.Coordinator).Relieve)
+	answer(c, server, "Drop", func(q *coordinator.Drop) v1.SourceName { return q.Source }, (*coordinator.Coordinator).Drop)
+	answer(c, server, "Dropped", func(q *coordinator.Dropped) v1.SourceName { return q.Source }, (*coordinator.Coordinator).Dropped)
+	answer(c, server, "Retire", func(q *coordinator.Retire) v1.SourceName { return q.Source }, (*coordinator.Coordinator).Retire)
+	answer(c, server, "Retired", func(q *coordinator.Retired) v1.SourceName { return q.Source }, (*coordinator.Coordinator).Retired)
+}
+
+// registerCopies has those answered that a copy needs: all that one which acts for a source's host is asked.
+func (c *coordinators) registerCopies(server *transport.Server) {
+	answer(c, server, "Hello", func(q *coordinator.Hello) v1.SourceName { return q.Source }, (*coordinator.Coordinator).Hello)
+	answer(c, server, "Inventory", func(q *coordinator.Inventory) v1.SourceName { return q.Source }, (*coordinator.Coordinator).Inventory)
+	answer(c, server, "Claim", func(q *coordinator.Claim) v1.SourceName { return q.Source }, (*coordinator.Coordinator).Claim)
+	answer(c, server, "Renew", func(q *coordinator.Renew) v1.SourceName { return q.Source }, (*coordinator.Coordinator).Renew)
+	answer(c, server, "Release", func(q *coordinator.Release) v1.SourceName { return q.Source }, (*coordinator.Coordinator).Release)
+	answer(c, server, "Confirm", func(q *coordinator.Confirm) v1.SourceName { return q.Source }, (*coordinator.Coordinator).Confirm)
 }
 
 // answer has one kind of message answered. Who asks is what the certificate says, whatever the message says.
 func answer[Q, A any](c *coordinators, server *transport.Server, method string, source func(*Q) v1.SourceName,
 	f func(*coordinator.Coordinator, context.Context, v1.HostName, *Q) (*A, error)) {
-	transport.Handle(server, method, func(ctx context.Context, peer transport.Peer, q Q) (A, error) {
+	transport.Handle(server, c.prefix+method, func(ctx context.Context, peer transport.Peer, q Q) (A, error) {
 		var none A
 		from, err := hostOf(peer)
 		if err != nil {

@@ -29,7 +29,9 @@ type holders struct {
 	host      v1.HostName
 	desired   *view
 	locations *controllers.LocationSet
-	peers     *peers
+	// acting are the sources that this host acts for.
+	acting *controllers.SourceSet
+	peers  *peers
 }
 
 var _ admin.Holders = (*holders)(nil)
@@ -134,6 +136,8 @@ func (h *holders) at(ctx context.Context, host v1.HostName, source v1.SourceName
 func (h *holders) here(ctx context.Context, source v1.SourceName) ([]admin.Holder, error) {
 	open, done := h.locations.Use()
 	defer done()
+	running, acted := h.acting.Use(source)
+	acted()
 	var found []admin.Holder
 	for _, l := range open {
 		held, err := l.Held(source)
@@ -143,7 +147,7 @@ func (h *holders) here(ctx context.Context, source v1.SourceName) ([]admin.Holde
 		if held.Replicas+held.Versions == 0 {
 			continue
 		}
-		holder := admin.Holder{HolderKey: admin.HolderKey{Host: h.host, Location: l.Name}, Files: held.Replicas}
+		holder := admin.Holder{HolderKey: admin.HolderKey{Host: h.host, Location: l.Name}, Files: held.Replicas, Acting: running != nil, CannotAct: h.acting.Failed(source)}
 		if header, err := manifestHeader(ctx, l, source); err == nil {
 			holder.Manifest, holder.ManifestTime = header.Generation, header.Time
 		}

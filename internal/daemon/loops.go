@@ -22,6 +22,7 @@ import (
 type loops struct {
 	host      *host
 	sources   *controllers.SourceSet
+	acting    *controllers.SourceSet // that this host acts for
 	locations *controllers.LocationSet
 	counters  *controllers.Counters
 	verifier  *controllers.VerifyReconciler
@@ -38,8 +39,13 @@ type loops struct {
 	locate *reconcile.Controller[v1.LocationName]
 	verify *reconcile.Controller[v1.LocationName]
 
+	standIn    *reconcile.Controller[v1.SourceName]
+	tickActing *reconcile.Controller[v1.SourceName]
+
 	mu    sync.Mutex
 	known keys
+	// acts has who acts for the sources of silent hosts.
+	acts map[v1.SourceName]v1.HostName
 
 	// download waits until that many bytes may come, by this host's limit for all that it copies.
 	download func(context.Context, int) error
@@ -48,6 +54,7 @@ type loops struct {
 // keys are what the controllers work on now.
 type keys struct {
 	sources   map[v1.SourceName]bool
+	others    map[v1.SourceName]bool // sources of other hosts
 	locations map[v1.LocationName]bool
 	clients   map[controllers.Client]bool
 }
@@ -57,10 +64,11 @@ const copiesAtOnce = 4
 
 func newLoops(h *host, session uint64, metrics *reconcile.Metrics) *loops {
 	self := h.identity.Host()
-	l := &loops{host: h, sources: &controllers.SourceSet{}, locations: &controllers.LocationSet{}, counters: &controllers.Counters{}}
+	l := &loops{host: h, sources: &controllers.SourceSet{}, acting: &controllers.SourceSet{}, locations: &controllers.LocationSet{},
+		counters: &controllers.Counters{}, acts: map[v1.SourceName]v1.HostName{}}
 	l.download = bounded(l.limits, downloadLimit)
 	l.manifests = &manifests{dir: filepath.Join(h.options.State, "manifests"), cluster: h.identity.ClusterUID()}
-	l.sessions = &controllers.Sessions{ID: session, Dial: func(c controllers.Client) controllers.Coordinator { return remote{h.peers, c.Coordinator} }}
+	l.sessions = &controllers.Sessions{ID: session, Dial: l.dial}
 	retention := func(name v1.SourceName) v1.Retention { return controllers.RetentionIn(h.desired, name) }
 	options := func(workers int) reconcile.Options {
 		return reconcile.Options{Workers: workers, Metrics: metrics, Log: h.log, MaxBackoff: time.Minute}
@@ -74,6 +82,8 @@ func newLoops(h *host, session uint64, metrics *reconcile.Metrics) *loops {
 		Answering: func(name v1.SourceName) { l.tick.Enqueue(name) },
 	}, options(2))
 	l.tick = reconcile.New("tick", controllers.TickReconciler{Desired: h.desired, Set: l.sources}, options(2))
+	l.standIn = reconcile.New("acting", l.actor(), options(copiesAtOnce))
+	l.tickActing = reconcile.New("tick-acting", controllers.TickReconciler{Desired: h.desired, Set: l.acting}, options(1))
 	l.locate = reconcile.New("location", &controllers.LocationReconciler{
 		Desired: h.desired, Host: self, Set: l.locations,
 		Config:        location.Config{ClusterUID: h.identity.ClusterUID(), IndexDir: filepath.Join(h.options.State, "locations"), Disks: &location.Disks{}, Log: h.log.WithName("location")},
@@ -118,7 +128,7 @@ func noteFor[N ~string](e *events, kind string) func(N, bool, string, string) {
 
 // start runs every controller until ctx ends.
 func (l *loops) start(ctx context.Context, parts *errgroup.Group) {
-	for _, run := range []func(context.Context) error{l.config.Run, l.scan.Run, l.tick.Run, l.locate.Run, l.verify.Run, l.copy.Run, l.drop.Run} {
+	for _, run := range []func(context.Context) error{l.config.Run, l.scan.Run, l.tick.Run, l.standIn.Run, l.tickActing.Run, l.locate.Run, l.verify.Run, l.copy.Run, l.drop.Run} {
 		parts.Go(func() error { return run(ctx) })
 	}
 	parts.Go(func() error { return l.keep(ctx) })
@@ -150,14 +160,18 @@ func (l *loops) keep(ctx context.Context) error {
 
 // kick has every controller look at every key there is, and at those that are gone since.
 func (l *loops) kick() {
-	now := keys{map[v1.SourceName]bool{}, map[v1.LocationName]bool{}, map[controllers.Client]bool{}}
+	now := keys{map[v1.SourceName]bool{}, map[v1.SourceName]bool{}, map[v1.LocationName]bool{}, map[controllers.Client]bool{}}
 	self := l.host.identity.Host()
 	for _, s := range l.host.desired.Sources() {
 		name := v1.SourceName(s.Name)
 		if s.Spec.Host == self {
 			now.sources[name] = true
-		} else {
-			now.clients[controllers.Client{Source: name, Coordinator: s.Spec.Host}] = true
+			continue
+		}
+		now.others[name] = true
+		now.clients[controllers.Client{Source: name, Coordinator: s.Spec.Host}] = true
+		if by := l.actsFor(name); by != "" {
+			now.clients[controllers.Client{Source: name, Coordinator: by, Acting: true}] = true
 		}
 	}
 	for _, loc := range l.host.desired.Locations() {
@@ -172,6 +186,9 @@ func (l *loops) kick() {
 	l.config.Enqueue(struct{}{})
 	for name := range union(now.sources, before.sources) {
 		l.scan.Enqueue(name)
+	}
+	for name := range union(now.others, before.others) {
+		l.standIn.Enqueue(name)
 	}
 	for name := range union(now.locations, before.locations) {
 		l.locate.Enqueue(name)
@@ -251,10 +268,14 @@ func (l *loops) fetch(ctx context.Context, c controllers.Client, f controllers.F
 	if err != nil {
 		program = "cbd"
 	}
-	p := rsync.Pull{Tool: l.host.tool, Host: string(c.Coordinator), Owner: os.Geteuid() == 0,
+	host, kind, name, subdir := c.Coordinator, rsync.KindSource, string(c.Source), ""
+	if f.Origin != nil {
+		host, kind, name, subdir = f.Origin.Host, rsync.KindLocation, string(f.Origin.Location), string(c.Source)
+	}
+	p := rsync.Pull{Tool: l.host.tool, Host: string(host), Subdir: subdir, Owner: os.Geteuid() == 0,
 		Files: f.Files, Dest: f.Dest, CopyDest: f.CopyDest, MaxSize: f.MaxSize, MaxBytes: f.MaxBytes,
-		Shell: []string{program, "--state", l.host.options.State, "rsh", "--host", string(c.Coordinator), "--address", l.host.addressOf(c.Coordinator),
-			"--kind", rsync.KindSource, "--name", string(c.Source)}}
+		Shell: []string{program, "--state", l.host.options.State, "rsh", "--host", string(host), "--address", l.host.addressOf(host),
+			"--kind", kind, "--name", name}}
 	p.Meter = func(ctx context.Context, bytes int) error {
 		f.Received(bytes)
 		return l.download(ctx, bytes)

@@ -64,20 +64,26 @@ func (m *manifests) write(ctx context.Context, running *controllers.RunningSourc
 
 type manifestRequest struct{ Source v1.SourceName }
 
-// registerManifests hands the manifests of this host's sources to other hosts.
+// registerManifests hands the manifests of this host's sources to other hosts, and those from which it acts for them.
 func registerManifests(server *transport.Server, l *loops) {
-	transport.HandleStream(server, "cb.Manifest", func(ctx context.Context, peer transport.Peer, q manifestRequest) iter.Seq2[[]byte, error] {
+	handleManifests(server, ownPrefix, func(ctx context.Context, source v1.SourceName) (io.ReadCloser, error) {
+		running, done := l.sources.Use(source)
+		defer done()
+		if running == nil {
+			return nil, &transport.Error{Code: codeNoSource, Msg: fmt.Sprintf("source %s is not open on this host", source)}
+		}
+		return l.manifests.open(ctx, running)
+	})
+	handleManifests(server, actingPrefix, l.openActing)
+}
+
+func handleManifests(server *transport.Server, prefix string, open func(context.Context, v1.SourceName) (io.ReadCloser, error)) {
+	transport.HandleStream(server, prefix+"Manifest", func(ctx context.Context, peer transport.Peer, q manifestRequest) iter.Seq2[[]byte, error] {
 		if _, err := hostOf(peer); err != nil {
 			return failing[[]byte](err)
 		}
 		return func(yield func([]byte, error) bool) {
-			running, done := l.sources.Use(q.Source)
-			defer done()
-			if running == nil {
-				yield(nil, &transport.Error{Code: codeNoSource, Msg: fmt.Sprintf("source %s is not open on this host", q.Source)})
-				return
-			}
-			file, err := l.manifests.open(ctx, running)
+			file, err := open(ctx, q.Source)
 			if err != nil {
 				yield(nil, err)
 				return
@@ -90,10 +96,18 @@ func registerManifests(server *transport.Server, l *loops) {
 
 // fetchManifest brings a source's manifest into a location.
 func (l *loops) fetchManifest(ctx context.Context, c controllers.Client, into *controllers.OpenLocation, version string) error {
-	chunks := transport.CallStream[[]byte](ctx, l.host.peers.client(c.Coordinator), "cb.Manifest", manifestRequest{c.Source})
-	r := newChunkReader(chunks)
+	r, err := l.openManifest(ctx, c)
+	if err != nil {
+		return err
+	}
 	defer r.Close()
-	if err := into.Disk.PutManifest(ctx, c.Source, version, r); err != nil {
+	put := into.Disk.PutManifest
+	if c.Acting {
+		put = into.Disk.AddManifest
+	}
+	if err := put(ctx, c.Source, version, r); c.Acting && errors.Is(err, location.ErrTaken) {
+		return nil
+	} else if err != nil {
 		return err
 	}
 	header, err := manifestHeader(ctx, into, c.Source)
@@ -101,6 +115,18 @@ func (l *loops) fetchManifest(ctx context.Context, c controllers.Client, into *c
 		return fmt.Errorf("read manifest of %s: %w", c.Source, err)
 	}
 	return into.Disk.NoteListing(c.Source, location.Listing{Time: header.Time.UnixNano(), Gen: header.Generation})
+}
+
+// openManifest reads a source's manifest at the coordinator.
+func (l *loops) openManifest(ctx context.Context, c controllers.Client) (io.ReadCloser, error) {
+	prefix := ownPrefix
+	if c.Acting {
+		if c.Coordinator == l.host.identity.Host() {
+			return l.openActing(ctx, c.Source)
+		}
+		prefix = actingPrefix
+	}
+	return newChunkReader(transport.CallStream[[]byte](ctx, l.host.peers.client(c.Coordinator), prefix+"Manifest", manifestRequest{c.Source})), nil
 }
 
 // chunkReader reads a stream of chunks.
@@ -131,4 +157,7 @@ func (c *chunkReader) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-func (c *chunkReader) Close() { c.stop() }
+func (c *chunkReader) Close() error {
+	c.stop()
+	return nil
+}

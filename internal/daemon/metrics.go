@@ -8,6 +8,7 @@ import (
 
 	v1 "clusterbackup/api/v1"
 	"clusterbackup/controllers"
+	"clusterbackup/internal/coordinator"
 )
 
 // collector turns the state of this host into metrics at each scrape. Nothing is counted twice: what it shows is what the
@@ -16,6 +17,7 @@ type collector struct {
 	host      v1.HostName
 	desired   *view
 	sources   *controllers.SourceSet
+	acting    *controllers.SourceSet // that this host acts for
 	locations *controllers.LocationSet
 	counters  *controllers.Counters
 	peers     *peers
@@ -59,6 +61,14 @@ func (c *collector) Collect(out chan<- prometheus.Metric) {
 	for _, state := range c.sources.States() {
 		c.source(state, gauge)
 	}
+	for _, state := range c.acting.States() {
+		if running, done := c.acting.Use(state.Name); running != nil {
+			if status := running.Coordinator.Status(); len(status.WaitingFor) == 0 { // else what is not told yet would seem to be lost
+				replicas(string(state.Name), &status, gauge)
+			}
+			done()
+		}
+	}
 	for _, state := range c.locations.States() {
 		name := string(state.Name)
 		gauge(capacityBytes, float64(state.Space.Capacity), name)
@@ -79,19 +89,24 @@ func (c *collector) source(state controllers.SourceState, gauge func(*prometheus
 	defer done()
 	if running != nil {
 		status := running.Coordinator.Status()
-		for n, files := range status.ReplicaFiles {
-			label := strconv.Itoa(n)
-			if n == len(status.ReplicaFiles)-1 {
-				label += "+"
-			}
-			gauge(sourceFiles, float64(files), name, label)
-			gauge(sourceBytes, float64(status.ReplicaBytes[n]), name, label)
-		}
-		gauge(underserved, float64(status.Underserved), name)
-		gauge(overserved, float64(status.Overserved), name)
+		replicas(name, &status, gauge)
 	}
 	gauge(lastScan, unixSeconds(state.Scan.Ended), name)
 	gauge(scanDuration, state.Scan.Took.Seconds(), name)
+}
+
+// replicas shows how many replicas a source's files have.
+func replicas(source string, status *coordinator.Status, gauge func(*prometheus.Desc, float64, ...string)) {
+	for n, files := range status.ReplicaFiles {
+		label := strconv.Itoa(n)
+		if n == len(status.ReplicaFiles)-1 {
+			label += "+"
+		}
+		gauge(sourceFiles, float64(files), source, label)
+		gauge(sourceBytes, float64(status.ReplicaBytes[n]), source, label)
+	}
+	gauge(underserved, float64(status.Underserved), source)
+	gauge(overserved, float64(status.Overserved), source)
 }
 
 // counts shows a counter for every source in every location of this host, at zero where nothing happened, and returns the bytes

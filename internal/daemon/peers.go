@@ -129,32 +129,39 @@ func ask[Resp, Req any](ctx context.Context, p *peers, host v1.HostName, method 
 	return &answer, nil
 }
 
+// The messages to a source's coordinator, and to one that acts for it, have names of their own: neither is ever taken for the other.
+const (
+	ownPrefix    = "cb."
+	actingPrefix = "cb.Acting."
+)
+
 // remote is a coordinator on another host, asked over the wire.
 type remote struct {
-	peers *peers
-	host  v1.HostName
+	peers  *peers
+	host   v1.HostName
+	prefix string
 }
 
 var _ controllers.Coordinator = remote{}
 
 func (r remote) Hello(ctx context.Context, q *coordinator.Hello) (*coordinator.HelloAnswer, error) {
-	return ask[coordinator.HelloAnswer](ctx, r.peers, r.host, "cb.Hello", q)
+	return ask[coordinator.HelloAnswer](ctx, r.peers, r.host, r.prefix+"Hello", q)
 }
 
 func (r remote) Inventory(ctx context.Context, q *coordinator.Inventory) (*coordinator.InventoryAnswer, error) {
-	return ask[coordinator.InventoryAnswer](ctx, r.peers, r.host, "cb.Inventory", q)
+	return ask[coordinator.InventoryAnswer](ctx, r.peers, r.host, r.prefix+"Inventory", q)
 }
 
 func (r remote) Claim(ctx context.Context, q *coordinator.Claim) (*coordinator.ClaimAnswer, error) {
-	return ask[coordinator.ClaimAnswer](ctx, r.peers, r.host, "cb.Claim", q)
+	return ask[coordinator.ClaimAnswer](ctx, r.peers, r.host, r.prefix+"Claim", q)
 }
 
 func (r remote) Renew(ctx context.Context, q *coordinator.Renew) (*coordinator.RenewAnswer, error) {
-	return ask[coordinator.RenewAnswer](ctx, r.peers, r.host, "cb.Renew", q)
+	return ask[coordinator.RenewAnswer](ctx, r.peers, r.host, r.prefix+"Renew", q)
 }
 
 func (r remote) Release(ctx context.Context, q *coordinator.Release) (*coordinator.ReleaseAnswer, error) {
-	return ask[coordinator.ReleaseAnswer](ctx, r.peers, r.host, "cb.Release", q)
+	return ask[coordinator.ReleaseAnswer](ctx, r.peers, r.host, r.prefix+"Release", q)
 }
 
 // confirmRate is how fast, in bytes a second, a coordinator is trusted to read what it has to compare, at the least.
@@ -168,31 +175,31 @@ func (r remote) Confirm(ctx context.Context, q *coordinator.Confirm) (*coordinat
 	}
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute+time.Duration(total/confirmRate)*time.Second)
 	defer cancel()
-	return ask[coordinator.ConfirmAnswer](ctx, r.peers, r.host, "cb.Confirm", q)
+	return ask[coordinator.ConfirmAnswer](ctx, r.peers, r.host, r.prefix+"Confirm", q)
 }
 
 func (r remote) Report(ctx context.Context, q *coordinator.Report) (*coordinator.ReportAnswer, error) {
-	return ask[coordinator.ReportAnswer](ctx, r.peers, r.host, "cb.Report", q)
+	return ask[coordinator.ReportAnswer](ctx, r.peers, r.host, r.prefix+"Report", q)
 }
 
 func (r remote) Relieve(ctx context.Context, q *coordinator.Relieve) (*coordinator.RelieveAnswer, error) {
-	return ask[coordinator.RelieveAnswer](ctx, r.peers, r.host, "cb.Relieve", q)
+	return ask[coordinator.RelieveAnswer](ctx, r.peers, r.host, r.prefix+"Relieve", q)
 }
 
 func (r remote) Drop(ctx context.Context, q *coordinator.Drop) (*coordinator.DropAnswer, error) {
-	return ask[coordinator.DropAnswer](ctx, r.peers, r.host, "cb.Drop", q)
+	return ask[coordinator.DropAnswer](ctx, r.peers, r.host, r.prefix+"Drop", q)
 }
 
 func (r remote) Dropped(ctx context.Context, q *coordinator.Dropped) (*coordinator.DroppedAnswer, error) {
-	return ask[coordinator.DroppedAnswer](ctx, r.peers, r.host, "cb.Dropped", q)
+	return ask[coordinator.DroppedAnswer](ctx, r.peers, r.host, r.prefix+"Dropped", q)
 }
 
 func (r remote) Retire(ctx context.Context, q *coordinator.Retire) (*coordinator.RetireAnswer, error) {
-	return ask[coordinator.RetireAnswer](ctx, r.peers, r.host, "cb.Retire", q)
+	return ask[coordinator.RetireAnswer](ctx, r.peers, r.host, r.prefix+"Retire", q)
 }
 
 func (r remote) Retired(ctx context.Context, q *coordinator.Retired) (*coordinator.RetiredAnswer, error) {
-	return ask[coordinator.RetiredAnswer](ctx, r.peers, r.host, "cb.Retired", q)
+	return ask[coordinator.RetiredAnswer](ctx, r.peers, r.host, r.prefix+"Retired", q)
 }
 
 // ages tells how long ago each host was heard of, for others to know.

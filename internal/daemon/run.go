@@ -124,9 +124,11 @@ func (h *host) open(ctx context.Context) (err error) {
 	return nil
 }
 
+func scratchDir(state string) string { return filepath.Join(state, "scratch") }
+
 // makeScratch makes the folder for what lives no longer than the daemon; "" is the system's, where STATE has no room for one.
 func (h *host) makeScratch() (string, error) {
-	dir := filepath.Join(h.options.State, "scratch")
+	dir := scratchDir(h.options.State)
 	// What an earlier daemon that was killed left there is nobody's any more.
 	err := errors.Join(os.RemoveAll(dir), os.MkdirAll(dir, 0o700))
 	if full(err) {
@@ -178,6 +180,7 @@ func (h *host) close() {
 	if h.loops != nil {
 		h.loops.locations.Close()
 		h.loops.sources.Close()
+		h.loops.acting.Close()
 	}
 }
 
@@ -227,14 +230,14 @@ func (h *host) wire() error {
 	var id [8]byte
 	rand.Read(id[:])
 	h.loops = newLoops(h, binary.BigEndian.Uint64(id[:]), reconcile.NewMetrics(h.registry))
-	held := &holders{host: h.identity.Host(), desired: h.desired, locations: h.loops.locations, peers: h.peers}
+	held := &holders{host: h.identity.Host(), desired: h.desired, locations: h.loops.locations, acting: h.loops.acting, peers: h.peers}
 	h.backend = &backend{
 		holders: held, identity: h.identity, store: h.store, desired: h.desired, sources: h.loops.sources, locations: h.loops.locations,
 		verifier: h.loops.verifier, peers: h.peers, events: h.events, conditions: &conditions{}, verifications: &verifications{}, rates: &rates{counters: h.loops.counters, sent: &h.loops.sent},
-		underway: h.loops.copier.Underway,
+		underway: h.loops.copier.Underway, actsFor: h.loops.actsFor,
 		announce: h.announce, rescan: h.loops.rescan,
 	}
-	h.registry.MustRegister(&collector{host: h.identity.Host(), desired: h.desired, sources: h.loops.sources, locations: h.loops.locations,
+	h.registry.MustRegister(&collector{host: h.identity.Host(), desired: h.desired, sources: h.loops.sources, acting: h.loops.acting, locations: h.loops.locations,
 		counters: h.loops.counters, peers: h.peers, sent: h.loops.sent.total})
 	return nil
 }

@@ -26,10 +26,12 @@ const socketRetry = 5 * time.Second
 // serve answers on the port, the socket and over HTTP until ctx ends.
 func (h *host) serve(ctx context.Context, parts *errgroup.Group) {
 	server := transport.NewServer(transport.InFlight(256), h.traffic.observe("server"), transport.Use(h.membersOnly))
-	(&coordinators{sources: h.loops.sources, peers: h.peers}).register(server)
+	(&coordinators{prefix: ownPrefix, sources: h.loops.sources, peers: h.peers}).register(server)
+	(&coordinators{prefix: actingPrefix, sources: h.loops.acting, peers: h.peers}).registerCopies(server)
 	h.gossip.register(server)
 	h.backend.holders.register(server)
 	registerBetween(server, h.backend)
+	registerActing(server, h.backend)
 	registerManifests(server, h.loops)
 	admin.Register(server, h.backend, mayAdminister)
 	parts.Go(func() error {

@@ -37,6 +37,8 @@ type BatchOptions struct {
 	// number) of them. Neither is shortened later.
 	KeepVersions time.Duration
 	MaxVersions  int
+	// AddOnly: nothing that is there gives way to what arrives, neither a replica nor anything else.
+	AddOnly bool
 }
 
 // promise is what a version is given when it is set aside.

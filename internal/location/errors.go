@@ -36,6 +36,10 @@ var (
 	ErrVanished = errors.New("file did not arrive")
 	// ErrChanged: what arrived has another size or modification time than was announced.
 	ErrChanged = errors.New("file changed while it was copied")
+	// ErrDigest: what arrived has other bytes than were announced.
+	ErrDigest = errors.New("its bytes differ from the digest that was announced")
+	// ErrTaken: something is there already, and was not to give way (BatchOptions.AddOnly).
+	ErrTaken = errors.New("something is there already")
 	// ErrNotRegular: what arrived, or what is in the way, is not a regular file.
 	ErrNotRegular = beneath.ErrNotRegular
 	// ErrNameTaken: this file system takes the name for that of another file that is held (upper and lower case, say).

@@ -560,6 +560,14 @@ func TestManifestIsReplacedWholeOrNotAtAll(t *testing.T) {
 	if v, _ := l.ManifestVersion(photos); string(data) != "one" || v != "v1" {
 		t.Errorf("manifest %q, version %q", data, v)
 	}
+	wantErr(t, l.AddManifest(t.Context(), photos, "v3", strings.NewReader("three")), ErrTaken)
+	if v, _ := l.ManifestVersion(photos); contentOf(t, l, ".clusterbackup/manifests/photos.jsonl.zst") != "one" || v != "v1" {
+		t.Errorf("a manifest that was only to be added replaced another; version %q", v)
+	}
+	fatalIf(t, l.AddManifest(t.Context(), "other", "v3", strings.NewReader("three")))
+	if v, _ := l.ManifestVersion("other"); v != "v3" {
+		t.Errorf("version %q", v)
+	}
 	audit(t, l)
 }
 

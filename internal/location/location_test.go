@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -372,6 +373,42 @@ func TestStrangerUnderTheNameIsKept(t *testing.T) {
 		t.Errorf("versions %+v", vs)
 	}
 	audit(t, l)
+}
+
+// TestWhatIsOnlyAddedReplacesNothing: neither a replica, nor one that is lost from the disk, nor a stranger, file or folder.
+func TestWhatIsOnlyAddedReplacesNothing(t *testing.T) {
+	l := newHome(t).open()
+	put(t, l, file{"held", "1", 9}, file{"lost", "1", 9}, file{"folder/in", "1", 9}, file{"file", "1", 9})
+	fatalIf(t, os.Remove(filepath.Join(l.SourceDir(photos), "lost")))
+	fatalIf(t, os.WriteFile(filepath.Join(l.SourceDir(photos), "stranger"), []byte("stranger"), 0o600))
+	b, err := l.Begin(t.Context(), photos, BatchOptions{AddOnly: true})
+	fatalIf(t, err)
+	in := stage(t, b, file{"held", "2", 1}, file{"lost", "2", 1}, file{"folder", "2", 1}, file{"file/below", "2", 1}, file{"stranger", "2", 1}, file{"new/one", "2", 1}, file{"wrong", "3", 1})
+	for i := range in {
+		in[i].Gen, in[i].Digest = v1.Generation{}, sha256.Sum256([]byte("2"))
+	}
+	out, err := b.Publish(t.Context(), in)
+	fatalIf(t, err)
+	fatalIf(t, b.Close())
+	for i, want := range []error{ErrTaken, ErrTaken, ErrTaken, ErrTaken, ErrTaken, nil, ErrDigest} {
+		if !errors.Is(out[i].Err, want) {
+			t.Errorf("%q: error %v, want %v", in[i].Path, out[i].Err, want)
+		}
+	}
+	if got := recordsOf(t, l, ""); !slices.Equal(got, []string{"file", "held", "lost", "folder/in", "new/one"}) || len(versionsOf(t, l, "")) != 0 {
+		t.Errorf("held %q, versions %+v", got, versionsOf(t, l, ""))
+	}
+	for path, want := range map[string]string{"held": "1", "folder/in": "1", "file": "1", "stranger": "stranger", "new/one": "2"} {
+		if got := contentOf(t, l, "photos/"+path); got != want {
+			t.Errorf("%s is %q, want %q", path, got, want)
+		}
+	}
+	if _, err := os.Lstat(filepath.Join(l.SourceDir(photos), "wrong")); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("what has other bytes than announced has a name: %v", err)
+	}
+	if g, _ := l.Highest(photos); g.Seq != 9 {
+		t.Errorf("highest %v", g)
+	}
 }
 
 func TestSymbolicLinkInTheLocationIsNotFollowed(t *testing.T) {

@@ -22,6 +22,8 @@ type Incoming struct {
 	Size    int64
 	ModTime int64
 	Mode    uint32
+	// Digest is what its bytes must have; zero: whatever they have.
+	Digest v1.Digest
 }
 
 // Published is what became of one file: it is a replica now, durably, or Err says why not.
@@ -144,6 +146,9 @@ func (b *Batch) inspectOne(ctx context.Context, hash *hasher, at beneath.Folder,
 	if err == nil && size != a.Size {
 		err = ErrChanged
 	}
+	if err == nil && !a.Digest.IsZero() && digest != a.Digest {
+		err = ErrDigest
+	}
 	if err == nil && !b.sync.whole {
 		err = beneath.Fsync(fd)
 	}
@@ -241,6 +246,9 @@ func (b *Batch) clearWay(ctx context.Context, arrivals []*arrival) error {
 func (b *Batch) clearFor(ctx context.Context, a *arrival, to *beneath.Cursor) error {
 	at, err := to.Make(a.dir, b.sync.touched)
 	var inWay *beneath.InTheWayError
+	if b.opts.AddOnly && (a.held || errors.As(err, &inWay)) {
+		return fmt.Errorf("%q: %w", a.Path, ErrTaken)
+	}
 	for errors.As(err, &inWay) { // a file stands where a folder must go
 		if err := b.l.retireAt(ctx, b.source, inWay.Path, b.opts.promise()); err != nil {
 			return err
@@ -257,6 +265,8 @@ func (b *Batch) clearFor(ctx context.Context, a *arrival, to *beneath.Cursor) er
 		return nil
 	case err != nil:
 		return err
+	case b.opts.AddOnly:
+		return fmt.Errorf("%q: %w", a.Path, ErrTaken)
 	case beneath.IsFolder(&st):
 		to.Close()
 		a.held = false

@@ -125,6 +125,15 @@ func sumLine(source v1.SourceName, rec *Record) string {
 
 // PutManifest replaces the manifest of a source with what r brings, whole or not at all. version is for ManifestVersion.
 func (l *Location) PutManifest(ctx context.Context, source v1.SourceName, version string, r io.Reader) error {
+	return l.putManifest(ctx, source, version, r, false)
+}
+
+// AddManifest is PutManifest where there is none; else ErrTaken.
+func (l *Location) AddManifest(ctx context.Context, source v1.SourceName, version string, r io.Reader) error {
+	return l.putManifest(ctx, source, version, r, true)
+}
+
+func (l *Location) putManifest(ctx context.Context, source v1.SourceName, version string, r io.Reader, add bool) error {
 	leave, err := l.enterToWrite(ctx)
 	if err != nil {
 		return fmt.Errorf("put manifest of %s: %w", source, err)
@@ -134,6 +143,11 @@ func (l *Location) PutManifest(ctx context.Context, source v1.SourceName, versio
 		return fmt.Errorf("put manifest of %s: %w", source, err)
 	}
 	err = l.replaceKept(ctx, manifestsRoot, manifestName(source), func(w io.Writer) error {
+		if add {
+			if err := l.noManifest(source); err != nil {
+				return err
+			}
+		}
 		_, err := io.Copy(w, r)
 		return err
 	})
@@ -147,8 +161,27 @@ func (l *Location) PutManifest(ctx context.Context, source v1.SourceName, versio
 		if err != nil {
 			return err
 		}
+		if add && s.b.Get(keyManifest) != nil {
+			return nil // another was put since
+		}
 		return s.b.Put(keyManifest, []byte(version))
 	}, nil)
+}
+
+// noManifest returns ErrTaken if there is a manifest of a source.
+func (l *Location) noManifest(source v1.SourceName) error {
+	at, err := l.top.Open(manifestsRoot)
+	if err != nil {
+		return err
+	}
+	defer at.Close()
+	switch _, err := at.Stat(manifestName(source)); {
+	case isAbsent(err):
+		return nil
+	case err != nil:
+		return err
+	}
+	return ErrTaken
 }
 
 // ManifestVersion is what the manifest held was put with; "" for none.
