@@ -81,6 +81,7 @@ type manifestKey struct {
 // Reconcile implements reconcile.Reconciler.
 func (r *CopyReconciler) Reconcile(ctx context.Context, c Client) (reconcile.Result, error) {
 	if !r.Wanted(c) {
+		r.Forget(c) // it may have been at work when it ceased to be wanted
 		return reconcile.Result{}, nil
 	}
 	s := r.Sessions.Get(c)

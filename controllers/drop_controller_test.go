@@ -18,6 +18,7 @@ func (s spacious) Space() location.Space { return s.space }
 
 func TestWishAsksASourceForWhatNoOtherHasTakenOn(t *testing.T) {
 	me, other, third := Client{Source: "a", Coordinator: "h1"}, Client{Source: "b", Coordinator: "h2"}, Client{Source: "c", Coordinator: "h3"}
+	acting := Client{Source: "a", Coordinator: "h4", Acting: true}
 	const disk = v1.LocationName("disk")
 	full := location.Space{Capacity: 100, Used: 100}
 	over := location.Space{Capacity: 100, Used: 90, Reserved: 50}
@@ -34,6 +35,7 @@ func TestWishAsksASourceForWhatNoOtherHasTakenOn(t *testing.T) {
 		"over capacity":                    {space: over, surplus: true, want: wish{coordinator.ReasonOverCapacity, 40, 40}},
 		"over, some of it taken on":        {space: over, shortage: map[Client]shortage{other: {accepted: 30}}, want: wish{coordinator.ReasonOverCapacity, 40, 10}},
 		"its own part does not count":      {space: over, shortage: map[Client]shortage{me: {accepted: 30}}, want: wish{coordinator.ReasonOverCapacity, 40, 40}},
+		"who acts for it does not count":   {space: full, shortage: map[Client]shortage{acting: {wanted: 20}}, want: wish{coordinator.ReasonStarving, 20, 0}},
 		"another starves":                  {space: full, shortage: map[Client]shortage{other: {wanted: 20}}, want: wish{coordinator.ReasonStarving, 20, 20}},
 		"another starves, a third helps":   {space: full, shortage: map[Client]shortage{other: {wanted: 20}, third: {accepted: 15}}, want: wish{coordinator.ReasonStarving, 20, 5}},
 		"it starves: only what is surplus": {space: full, shortage: map[Client]shortage{me: {wanted: 20}}, want: wish{coordinator.ReasonStarving, 20, 0}},
@@ -87,5 +89,15 @@ func TestRoomIsKeptForTheLargestFileOfAnotherSource(t *testing.T) {
 		if got := s.keep(x.client, "disk", x.free); got != x.want {
 			t.Errorf("%s is to leave %d of %d bytes, want %d", x.client, got, x.free, x.want)
 		}
+	}
+}
+
+// What a client was at work on when it ceased to be wanted is forgotten: nobody makes room for it for ever.
+func TestUnwantedClientLacksNothing(t *testing.T) {
+	r := &CopyReconciler{Shortage: &Shortage{}, Wanted: func(Client) bool { return false }}
+	c := Client{Source: "photos", Coordinator: "b", Acting: true}
+	r.Shortage.want(c, "disk", 5, 5)
+	if _, err := r.Reconcile(t.Context(), c); err != nil || r.Shortage.lacking("disk") != 0 {
+		t.Errorf("%d bytes are lacking, %v", r.Shortage.lacking("disk"), err)
 	}
 }

@@ -51,12 +51,12 @@ func (s *Shortage) need(c Client, bytes int64) {
 	s.needed[c] = bytes
 }
 
-// sought is how many bytes the sources other than c's lack: they look for a place on this host too.
+// sought is how many bytes the sources other than c's lack: they look for a place on this host too. Who acts for c's source is none of them.
 func (s *Shortage) sought(c Client) (bytes int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for other, needed := range s.needed {
-		if other != c {
+		if other.Source != c.Source {
 			bytes += needed
 		}
 	}
@@ -99,12 +99,12 @@ func (s *Shortage) lacking(l v1.LocationName) (bytes int64) {
 	return bytes
 }
 
-// others is what the sources other than c's lack in a location, and what they have accepted.
+// others is what the sources other than c's lack in a location, and what they have accepted. Who acts for c's source is none of them.
 func (s *Shortage) others(c Client, l v1.LocationName) (wanted, accepted int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for other, part := range s.of[l] {
-		if other != c {
+		if other.Source != c.Source {
 			wanted += part.wanted
 			accepted += part.accepted
 		}

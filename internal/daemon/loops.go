@@ -198,6 +198,7 @@ func (l *loops) kick() {
 		if !now.clients[client] {
 			l.copier.Forget(client)
 			l.sessions.Forget(client)
+			l.copy.Enqueue(client)
 		}
 	}
 	for client := range now.clients {
