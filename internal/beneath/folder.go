@@ -47,6 +47,9 @@ func OpenFolder(path string) (Folder, error) {
 	return f, nil
 }
 
+// At is the directory that a descriptor is of; it stays the caller's to close.
+func At(fd int) Folder { return Folder{fd} }
+
 // FD is its descriptor, -1 for None.
 func (f Folder) FD() int { return f.fd }
 
@@ -92,8 +95,11 @@ func (f Folder) Open(path string) (Folder, error) {
 // Ensure opens the folder at path below f and makes what is missing of it with the mode. made is told of each folder that gained an
 // entry. *InTheWayError: something else has the name.
 func (f Folder) Ensure(path string, mode uint32, made func(string)) (Folder, error) {
-	if at, err := f.Open(path); err == nil || path == "" {
-		return at, err
+	if path == "" {
+		return f.Child(".")
+	}
+	if fd, ok := AtOnce(f.fd, path, false); ok {
+		return Folder{fd}, nil
 	}
 	at, err := f.Child(".")
 	if err != nil {

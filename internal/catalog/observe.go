@@ -6,7 +6,8 @@ import (
 )
 
 // Observe takes over what a look at one file's path said, outside a scan. Only a file that is known and is a file still is
-// changed, and that on the root's own file system, which is known to be the one it was; whatever else is the next scan's to find. changed tells whether it has a new version.
+// changed, and that on the root's own file system, which is known to be the one it was; whatever else is the next scan's to find.
+// changed tells whether it has a new version.
 func (tx *Tx) Observe(path v1.RelPath, now *tree.Entry) (changed bool, err error) {
 	key, old, err := tx.Find(path)
 	if err != nil || old == nil || !old.Live() || now.Kind != tree.KindFile || now.Device != tx.state.Root.Device {

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"iter"
-	"slices"
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -37,13 +36,12 @@ func registerActing(server *transport.Server, b *backend) {
 func (b *backend) actingHere(name v1.SourceName) (*v1.SourceStatus, error) {
 	running, done := b.acting.Use(name)
 	defer done()
-	sources := b.desired.Sources()
-	i := slices.IndexFunc(sources, func(s *v1.Source) bool { return s.Name == string(name) })
-	if running == nil || i < 0 {
+	source := b.desired.source(name)
+	if running == nil || source == nil {
 		return nil, notActing(name)
 	}
 	counts := running.Coordinator.Status()
-	status := b.conditions.actingStatus(sources[i], b.identity.Host(), running.Listing, &counts)
+	status := b.conditions.actingStatus(source, b.identity.Host(), running.Listing, &counts)
 	return &status, nil
 }
 

@@ -153,9 +153,26 @@ func (v *view) host(name v1.HostName) *v1.Host {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	v.read()
-	for i := range v.cached.hosts {
-		if v.cached.hosts[i].Name == string(name) {
-			return v.cached.hosts[i].DeepCopy()
+	return one[v1.Host](v.cached.hosts, string(name))
+}
+
+// source returns the Source resource of a name, nil if there is none.
+func (v *view) source(name v1.SourceName) *v1.Source {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.read()
+	return one[v1.Source](v.cached.sources, string(name))
+}
+
+// one is a copy of the object of a name, nil if there is none.
+func one[T any, P interface {
+	*T
+	GetName() string
+	DeepCopy() *T
+}](all []T, name string) *T {
+	for i := range all {
+		if o := P(&all[i]); o.GetName() == name {
+			return o.DeepCopy()
 		}
 	}
 	return nil

@@ -99,15 +99,11 @@ func (h *holders) Holders(ctx context.Context, source v1.SourceName) ([]admin.Ho
 		})
 	}
 	asking.Wait()
-	if len(all) == 0 && !h.declared(source) {
+	if len(all) == 0 && h.desired.source(source) == nil {
 		return nil, notFound(v1.KindSource, string(source))
 	}
 	slices.SortFunc(all, func(a, b admin.Holder) int { return strings.Compare(string(a.Location), string(b.Location)) })
 	return all, nil
-}
-
-func (h *holders) declared(source v1.SourceName) bool {
-	return slices.ContainsFunc(h.desired.Sources(), func(s *v1.Source) bool { return s.Name == string(source) })
 }
 
 func (h *holders) byHost() map[v1.HostName][]v1.LocationName {

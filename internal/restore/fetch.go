@@ -243,7 +243,8 @@ func (f *fetcher) regroup(jobs []*job) []*batch {
 func (f *fetcher) fetch(ctx context.Context, b *batch) (left []*job, err error) {
 	r := f.r
 	holder := r.holders[b.holder]
-	temp := join(r.target.temp, strconv.FormatInt(f.number.Add(1), 10))
+	name := strconv.FormatInt(f.number.Add(1), 10)
+	temp := beneath.Join(r.target.temp, name)
 	at, err := r.target.top.Ensure(temp, 0o700, func(string) {})
 	if err != nil {
 		return nil, err
@@ -253,10 +254,10 @@ func (f *fetcher) fetch(ctx context.Context, b *batch) (left []*job, err error) 
 		from.Close()
 		to.Close()
 		at.Close()
-		err = errors.Join(err, r.target.remove(temp))
+		err = errors.Join(err, r.target.remove(name))
 	}()
 	pull := rsync.Pull{
-		Tool: r.opts.Rsync, Shell: r.cluster.Shell(holder), Host: string(holder.Host), Dest: join(r.target.path, temp),
+		Tool: r.opts.Rsync, Shell: r.cluster.Shell(holder), Host: string(holder.Host), Dest: beneath.Join(r.target.path, temp),
 		Subdir: string(r.opts.Source), BandwidthLimit: r.opts.BandwidthLimit,
 	}
 	if b.versions {

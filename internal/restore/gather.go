@@ -185,10 +185,3 @@ func (s *stream) Close() error {
 	s.stop()
 	return nil
 }
-
-func join(a, b string) string {
-	if a == "" || b == "" {
-		return a + b
-	}
-	return a + "/" + b
-}

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	v1 "clusterbackup/api/v1"
+	"clusterbackup/internal/beneath"
 	"clusterbackup/internal/manifest"
 	"clusterbackup/internal/rsync"
 )
@@ -154,7 +155,7 @@ func Run(ctx context.Context, cluster Cluster, opts Options) (Result, error) {
 		err = ErrIncomplete // without a listing nobody knows what else there was
 	}
 	if err != nil {
-		err = fmt.Errorf("restore %s: %w", join(string(opts.Source), string(opts.Path)), err)
+		err = fmt.Errorf("restore %s: %w", beneath.Join(string(opts.Source), string(opts.Path)), err)
 	}
 	return r.result, err
 }

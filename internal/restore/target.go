@@ -61,14 +61,14 @@ func openTarget(path string) (*target, error) {
 // clean removes what was being fetched.
 func (t *target) clean() error { return t.top.RemoveTree(t.temp) }
 
-// remove deletes a folder of what was being fetched.
-func (t *target) remove(temp string) error {
+// remove deletes what is called name of what was being fetched.
+func (t *target) remove(name string) error {
 	at, err := t.top.Open(t.temp)
 	if err != nil {
 		return err
 	}
 	defer at.Close()
-	return at.RemoveTree(strings.TrimPrefix(temp, t.temp+"/"))
+	return at.RemoveTree(name)
 }
 
 func (t *target) close() error { return errors.Join(t.clean(), t.release()) }

@@ -92,12 +92,6 @@ func (t *Tree) openFile(path v1.RelPath) (int, error) {
 	if e.Kind != KindFile {
 		return -1, ErrChanged
 	}
-	fd, err := openAt(folder, path.Base(), fileFlags|noAtime)
-	if noAtime != 0 && err == unix.EPERM { // another's file, and no root
-		fd, err = openAt(folder, path.Base(), fileFlags)
-	}
+	fd, err := beneath.At(folder).OpenFile(path.Base()) // which doesn't wait for a FIFO that was put in the file's place meanwhile
 	return fd, goneIfAbsent(err)
 }
-
-// fileFlags: O_NONBLOCK, so that a FIFO put in the file's place between stat and open doesn't hold us.
-const fileFlags = unix.O_RDONLY | unix.O_NOFOLLOW | unix.O_NONBLOCK | unix.O_CLOEXEC

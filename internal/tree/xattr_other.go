@@ -6,6 +6,8 @@ import (
 	"os"
 
 	"github.com/pkg/xattr"
+
+	"clusterbackup/internal/beneath"
 )
 
 // readXattrs opens files and folders; other kinds are taken to have none.
@@ -13,7 +15,7 @@ func readXattrs(fd int, e *Entry) (map[string][]byte, error) {
 	if !xattr.XATTR_SUPPORTED || e.Kind != KindFile && e.Kind != KindFolder {
 		return nil, nil
 	}
-	own, err := openAt(fd, e.Name, fileFlags)
+	own, err := beneath.At(fd).OpenFile(e.Name)
 	if err != nil {
 		return nil, ignoreNoXattrs(err)
 	}

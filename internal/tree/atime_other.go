@@ -1,5 +1,0 @@
-//go:build !linux
-
-package tree
-
-const noAtime = 0
