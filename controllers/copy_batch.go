@@ -103,7 +103,7 @@ func (b *copyBatch) keepLease(ctx context.Context) (stop func()) {
 		paths[i] = f.Path
 	}
 	return b.Env.every(ctx, max(b.lease/3, time.Second), func(ctx context.Context) {
-		b.session.peer.Renew(ctx, &coordinator.Renew{Source: b.session.client.Source, Location: b.location.Name, Files: paths})
+		b.session.renew(ctx, b.location, paths)
 	})
 }
 

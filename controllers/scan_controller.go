@@ -102,6 +102,7 @@ func (r *ScanReconciler) answerFor(k *keptSource, want *v1.Source) error {
 	config.Tree = k.tree
 	config.Log = config.Log.WithValues("source", k.name)
 	config.Events = func(reason, message string) { r.Event(k.name, true, reason, message) }
+	config.Boottime = monotonic
 	c, err := coordinator.New(config)
 	if err != nil {
 		return errors.Join(err, cat.Close())

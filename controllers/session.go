@@ -117,6 +117,7 @@ type Session struct {
 	turn    uint64
 	latest  coordinator.HelloAnswer
 	greeted time.Time // the first Hello that was answered
+	echo    atomic.Pointer[coordinator.Echo]
 	// outdated: it is to begin anew, see refresh. It can be set while an exchange is under way.
 	outdated atomic.Bool
 }
@@ -142,7 +143,7 @@ func (s *Session) Latest() coordinator.HelloAnswer {
 func (s *Session) hello(ctx context.Context, hello *coordinator.Hello) (*coordinator.HelloAnswer, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	hello.Source, hello.Session = s.client.Source, s.id
+	hello.Source, hello.Session, hello.Echo = s.client.Source, s.id, s.heard()
 	answer, err := s.peer.Hello(ctx, hello)
 	if err != nil {
 		return nil, err
@@ -150,8 +151,25 @@ func (s *Session) hello(ctx context.Context, hello *coordinator.Hello) (*coordin
 	if s.greeted.IsZero() {
 		s.greeted = s.env.now()
 	}
+	s.echo.Store(&answer.Echo)
 	s.life, s.turn, s.latest = answer.Life, max(s.turn, answer.Turn), *answer
 	return answer, nil
+}
+
+// heard is what the latest answer that had one said to repeat.
+func (s *Session) heard() coordinator.Echo {
+	if e := s.echo.Load(); e != nil {
+		return *e
+	}
+	return coordinator.Echo{}
+}
+
+// renew keeps claims alive. It is no turn, and may go beside any other exchange.
+func (s *Session) renew(ctx context.Context, l *OpenLocation, files []v1.RelPath) {
+	answer, err := s.peer.Renew(ctx, &coordinator.Renew{Source: s.client.Source, Location: l.Name, Files: files, Echo: s.heard()})
+	if err == nil {
+		s.echo.Store(&answer.Echo)
+	}
 }
 
 // next begins an exchange that counts as a turn. The caller holds s.mu.

@@ -95,7 +95,7 @@ func (v *view) copyable(class *catalog.Class) bool {
 // origins are those of the holders that can be copied from now.
 func (v *view) origins(holders []catalog.HolderID) (able []catalog.HolderID) {
 	for _, id := range holders {
-		if f := v.holder(id); f.live && f.reported {
+		if f := v.holder(id); f.heard && f.reported {
 			able = append(able, id)
 		}
 	}

@@ -68,6 +68,8 @@ type Config struct {
 	Tree    Tree
 	// Clock is nil: time.Now.
 	Clock func() time.Time
+	// Boottime is a clock that doesn't stop while this host sleeps: no drop relies on a host that is silent by it. nil: Clock does for it.
+	Boottime func() time.Duration
 	// Hosts lists the hosts of the cluster, this one included.
 	Hosts func() []HostInfo
 	Log   logr.Logger
@@ -117,6 +119,9 @@ func New(cfg Config) (*Coordinator, error) {
 	}
 	if cfg.Events == nil {
 		cfg.Events = func(string, string) {}
+	}
+	if cfg.Boottime == nil {
+		cfg.Boottime = func() time.Duration { return time.Duration(cfg.Clock().UnixNano()) }
 	}
 	c := &Coordinator{cfg: cfg, cat: cfg.Catalog, log: cfg.Log, source: cfg.Source, cluster: cfg.Cluster,
 		hosts: make(map[v1.HostName]*host), lost: make(map[v1.HostName]bool), stale: true}

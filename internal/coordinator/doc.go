@@ -7,8 +7,8 @@
 //   - A replica counts only after its holder has confirmed it with the digest of what lies on the holder's disk, equal to
 //     the digest of a source version that did not change while it was read; and after that is durable.
 //   - A replica stops counting, durably, before the answer that lets its holder delete it is given; and such an answer is
-//     given only when enough other hosts, in different failure domains, hold the current version, confirmed, heard of
-//     lately, and have said since this coordinator started that they still hold it.
+//     given only when enough other hosts, in different failure domains, hold the current version, confirmed, live
+//     (they answered to what this coordinator said lately), and have said since it started that they still hold it.
 //   - What cannot be told is never a yes: a message from before the coordinator's start, or from before the sender's
 //     latest request to drop, counts nothing.
 //   - A coordinator whose catalog is lost or older than what its holders know grants no drop until every known holder has

@@ -23,6 +23,7 @@ func (c *Coordinator) Hello(ctx context.Context, from v1.HostName, req *Hello) (
 		return nil, err
 	}
 	c.greet(h, req)
+	c.heed(h, req.Echo)
 	a := c.answerHello(h)
 	if c.cfg.Acting {
 		a = a.CopiesOnly()
@@ -195,7 +196,7 @@ func (c *Coordinator) believed(h v1.HostName, l v1.LocationName) bool {
 // answerHello says how things stand for a host. The caller holds c.mu.
 func (c *Coordinator) answerHello(h *host) *HelloAnswer {
 	gen := c.cat.Generation()
-	a := &HelloAnswer{SourceUID: c.cat.UID(), Epoch: gen.Epoch, Seq: gen.Seq, Life: h.life, Turn: h.turn, PollAfter: c.pollInterval()}
+	a := &HelloAnswer{SourceUID: c.cat.UID(), Epoch: gen.Epoch, Seq: gen.Seq, Life: h.life, Turn: h.turn, PollAfter: c.pollInterval(), Echo: c.echo(h)}
 	v := c.look()
 	for name, l := range h.locations {
 		if l.listed && (!l.reported || c.mustTell(l)) {

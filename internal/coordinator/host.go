@@ -17,8 +17,10 @@ type host struct {
 	name    v1.HostName
 	seen    time.Time
 	session uint64
-	hello   bool
-	holds   bool
+	// lived is when it certainly lived, by Boottime: it has answered to what it was told then. 0: it has not yet in this life.
+	lived time.Duration
+	hello bool
+	holds bool
 	// sought is what other sources look for a place for in its locations, in bytes.
 	sought int64
 	// life is what its messages must carry. It is drawn at its first Hello, and whenever its session is another.
@@ -60,8 +62,25 @@ type location struct {
 // renewLife makes every message that a host has sent so far, seen or not, count nothing: they are of another life. The host
 // learns the new one by Hello.
 func (c *Coordinator) renewLife(h *host) {
-	h.turn, h.settled = 0, 0
+	h.turn, h.settled, h.lived = 0, 0, 0
 	h.life = c.draw()
+}
+
+// echo is what a host's next message is to repeat. The caller holds c.mu, as those of the next two do.
+func (c *Coordinator) echo(h *host) Echo { return Echo{Life: h.life, At: c.cfg.Boottime()} }
+
+// heed takes note of what a host's message proves.
+func (c *Coordinator) heed(h *host, e Echo) {
+	now := c.cfg.Boottime()
+	if e.Life == h.life && e.At <= now && (e.At > h.lived || h.lived > now) {
+		h.lived = e.At
+	}
+}
+
+// lives tells whether a host certainly lived within hostTimeout.
+func (c *Coordinator) lives(h *host) bool {
+	silent := c.cfg.Boottime() - h.lived
+	return h.lived != 0 && silent >= 0 && silent <= c.hostTimeout()
 }
 
 // admit checks who asks for which source and notes that the host was heard. The caller holds c.mu.
@@ -143,8 +162,9 @@ type holderFacts struct {
 	catalog.Holder
 	// host is its index in view.hosts; -1: the host is in the cluster no more.
 	host int
-	// live: heard within hostTimeout, and the location with it. gone: removed, or silent for longer than repairAfter.
-	live, gone, reported bool
+	// heard: within hostTimeout, and the location with it. live: and it is certain, by an Echo. gone: removed, or silent for longer than
+	// repairAfter.
+	heard, live, gone, reported bool
 	// open: it may take replicas.
 	open bool
 	room int64
@@ -192,20 +212,21 @@ func (c *Coordinator) judge(f *holderFacts, v *view, info HostInfo) {
 	last := c.started
 	if h := c.hosts[info.Name]; h != nil {
 		if l := h.locations[f.Location]; l != nil {
-			heard := l.left
+			latest := l.left
 			if l.listed {
-				heard = h.seen
-				f.live = v.now.Sub(h.seen) <= c.hostTimeout()
+				latest = h.seen
+				f.heard = v.now.Sub(h.seen) <= c.hostTimeout()
+				f.live = f.heard && c.lives(h)
 			}
-			if heard.After(last) {
-				last = heard
+			if latest.After(last) {
+				last = latest
 			}
 			f.reported = l.reported
-			f.open = f.live && l.open(info)
+			f.open = f.heard && l.open(info)
 			f.room = l.room
 		}
 	}
-	f.gone = !f.live && v.now.Sub(last) > c.repairAfter() && !v.now.Before(info.MaintenanceUntil)
+	f.gone = !f.heard && v.now.Sub(last) > c.repairAfter() && !v.now.Before(info.MaintenanceUntil)
 }
 
 func (l *location) open(info HostInfo) bool {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"testing"
+	"time"
 )
 
 // Messages that arrive when what they say is no longer so.
@@ -106,3 +107,85 @@ func TestLateMessages(t *testing.T) {
 		}
 	})
 }
+
+// What lay in a buffer while the coordinator's process stood still, or its host slept, does not say that its sender lives.
+func TestLateSignOfLife(t *testing.T) {
+	stands := func(w *world) { w.now = w.now.Add(time.Hour) }
+	for name, test := range map[string]struct {
+		sleep func(*world)
+		word  func(*world, *peer, Echo) error
+	}{
+		"hello after a stop":  {stands, (*world).heartbeat},
+		"renew after a stop":  {stands, (*world).renewal},
+		"hello after a sleep": {(*world).sleep, (*world).heartbeat},
+		"nothing, in a sleep": {(*world).sleep, func(*world, *peer, Echo) error { return nil }},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, t, 1, "a", "b")
+			defer w.stop()
+			w.room(20, "a", "b")
+			w.many(1, mib)
+			a, b := w.peers["a"], w.peers["b"]
+			a.meet()
+			b.meet()
+			f := w.tree.files["d0/f00"]
+			for _, p := range []*peer{b, a} {
+				p.publish(Record{Path: "d0/f00", Digest: f.digest(), Size: f.size, ModTime: f.mtime})
+				if err := p.confirm([]Record{p.disk["d0/f00"]}); err != nil {
+					t.Fatal(err)
+				}
+			}
+			heard := b.echo
+			test.sleep(w)
+			a.hello()
+			if err := test.word(w, b, heard); err != nil {
+				t.Fatal(err)
+			}
+			if n := a.drop(ReasonOverCapacity, 0); n != 0 {
+				t.Error("a drop relied on a host that may be dead")
+			}
+			b.hello()
+			b.hello()
+			if n := a.drop(ReasonOverCapacity, 0); n != 1 {
+				t.Errorf("%d drops when the other host lives", n)
+			}
+		})
+	}
+}
+
+// A host that copies for long says no Hello, and lives.
+func TestRenewIsSignOfLife(t *testing.T) {
+	w := newWorld(t, t, 1, "a", "b")
+	defer w.stop()
+	w.room(20, "a", "b")
+	w.many(1, mib)
+	w.settle(0, "a", "b")
+	a, b := w.peers["a"], w.peers["b"]
+	for range 30 {
+		w.now = w.now.Add(time.Minute)
+		a.hello()
+		if err := w.renewal(b, b.echo); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if h := w.c.hosts["b"]; !w.c.lives(h) {
+		t.Error("a host that is copying counts as dead")
+	}
+}
+
+func (w *world) heartbeat(p *peer, heard Echo) error {
+	_, err := w.c.Hello(context.Background(), p.name, &Hello{Source: "photos", Session: p.session, Highest: p.highest(),
+		Locations: []LocationInfo{p.info()}, Holds: len(p.disk) > 0, Echo: heard})
+	return err
+}
+
+func (w *world) renewal(p *peer, heard Echo) error {
+	a, err := w.c.Renew(context.Background(), p.name, &Renew{Source: "photos", Location: p.loc, Echo: heard})
+	if err == nil {
+		p.echo = a.Echo
+	}
+	return err
+}
+
+// sleep lets the host sleep for an hour: its clock of the day stands still, as the monotonic clocks of most systems do.
+func (w *world) sleep() { w.slept += time.Hour }

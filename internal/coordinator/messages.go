@@ -18,6 +18,14 @@ import (
 //   - Grants are forgotten at restart, and when Life changes. A grant's time runs from before the Drop was sent, on a clock that
 //     does not stop while the host sleeps.
 
+// Echo is told by an answer and repeated by the next message, which proves that the message was sent after the answer. Else nothing
+// would: it may have lain in a buffer while the coordinator's process stood still, and its sender be dead since.
+type Echo struct {
+	Life uint64 `cbor:"1,keyasint,omitempty"`
+	// At is when the coordinator answered, by its Config.Boottime.
+	At time.Duration `cbor:"2,keyasint,omitempty"`
+}
+
 // Record is a replica as its holder knows it.
 type Record struct {
 	Path v1.RelPath `cbor:"1,keyasint"`
@@ -61,6 +69,7 @@ type Hello struct {
 	// Sought is how many bytes the other sources that the client copies from lack (their HelloAnswer.Needed): they look for a place
 	// in its locations too.
 	Sought int64 `cbor:"6,keyasint,omitempty"`
+	Echo   Echo  `cbor:"7,keyasint,omitzero"`
 }
 
 // HelloAnswer says how the coordinator stands to the client.
@@ -87,6 +96,7 @@ type HelloAnswer struct {
 	PollAfter time.Duration `cbor:"13,keyasint"`
 	// Needed is how many bytes underserved files lack, on any host.
 	Needed int64 `cbor:"14,keyasint,omitempty"`
+	Echo   Echo  `cbor:"15,keyasint,omitzero"`
 }
 
 // FolderInventory is one folder of a source as one location holds it.
@@ -196,11 +206,13 @@ type Renew struct {
 	Source   v1.SourceName   `cbor:"1,keyasint"`
 	Location v1.LocationName `cbor:"2,keyasint"`
 	Files    []v1.RelPath    `cbor:"3,keyasint"`
+	Echo     Echo            `cbor:"4,keyasint,omitzero"`
 }
 
 // RenewAnswer lists claims that are not the client's any more. Going on with them is harmless but may be in vain.
 type RenewAnswer struct {
 	Lost []v1.RelPath `cbor:"1,keyasint,omitempty"`
+	Echo Echo         `cbor:"2,keyasint,omitzero"`
 }
 
 // The reasons of a Release.

@@ -363,10 +363,12 @@ func (c *Coordinator) Renew(ctx context.Context, from v1.HostName, req *Renew) (
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if _, _, err := c.meet(from, req.Source, req.Location); err != nil {
+	h, _, err := c.meet(from, req.Source, req.Location)
+	if err != nil {
 		return nil, err
 	}
-	a := &RenewAnswer{}
+	c.heed(h, req.Echo)
+	a := &RenewAnswer{Echo: c.echo(h)}
 	for i, path := range req.Files {
 		n := c.claims.of(keys[i], from)
 		if n == nil || n.location != req.Location {

@@ -147,6 +147,7 @@ type world struct {
 	infos []HostInfo
 	peers map[v1.HostName]*peer
 	lives uint64
+	slept time.Duration // in all
 }
 
 const ownHost = v1.HostName("mini")
@@ -177,7 +178,8 @@ func (w *world) start() {
 	w.lives++
 	w.cat = cat
 	w.c, err = New(Config{Source: w.spec, Host: ownHost, Catalog: cat, Tree: w.tree, Clock: func() time.Time { return w.now },
-		Hosts: func() []HostInfo { return w.infos }, Log: logr.Discard(), Life: w.lives})
+		Boottime: func() time.Duration { return w.now.Sub(testStart) + w.slept + time.Hour },
+		Hosts:    func() []HostInfo { return w.infos }, Log: logr.Discard(), Life: w.lives})
 	if err != nil {
 		w.f.Fatalf("new: %v", err)
 	}
@@ -241,6 +243,7 @@ type peer struct {
 	reserved   int64
 	session    uint64
 	life, turn uint64
+	echo       Echo
 	noNew      bool
 	draining   bool
 	copies     int
@@ -291,8 +294,18 @@ func (p *peer) highest() (g v1.Generation) {
 	return g
 }
 
+// hello is a heartbeat, and in a new life the next one too.
 func (p *peer) hello() *HelloAnswer {
-	req := &Hello{Source: "photos", Session: p.session, Highest: p.highest(), Locations: []LocationInfo{p.info()}, Holds: len(p.disk) > 0, Sought: p.sought}
+	life := p.life
+	a := p.greet()
+	if a.Life != life {
+		a = p.greet()
+	}
+	return a
+}
+
+func (p *peer) greet() *HelloAnswer {
+	req := &Hello{Echo: p.echo, Source: "photos", Session: p.session, Highest: p.highest(), Locations: []LocationInfo{p.info()}, Holds: len(p.disk) > 0, Sought: p.sought}
 	if q := p.beside; q != nil {
 		req.Locations = append(req.Locations, q.info())
 		req.Holds = req.Holds || len(q.disk) > 0
@@ -301,7 +314,7 @@ func (p *peer) hello() *HelloAnswer {
 	if err != nil {
 		p.w.f.Fatalf("%s: hello: %v", p.name, err)
 	}
-	p.life = a.Life
+	p.life, p.echo = a.Life, a.Echo
 	p.turn = max(p.turn, a.Turn)
 	if p.beside != nil {
 		p.beside.life, p.beside.turn = p.life, p.turn

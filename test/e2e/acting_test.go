@@ -10,6 +10,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	v1 "clusterbackup/api/v1"
 )
 
 // TestSourceHostDies: while the host of a source is silent for good, the others make up for a holder that dies too; when the host is
@@ -91,6 +93,19 @@ spec: {host: d, path: %q, capacity: 1Gi}
 	made := inodes(t, replicas(d))
 
 	begin(a)
+	a.ctl("wait", "host/c", "--for=condition=Ready=False", "--timeout", patience.String())
+	a.eventually("a knows what d holds", func() error {
+		n := 0
+		for _, f := range a.files("photos") {
+			if slices.ContainsFunc(f.Status.Replicas, func(r v1.ReplicaStatus) bool { return r.Host == "d" && r.State == v1.ReplicaConfirmed }) {
+				n++
+			}
+		}
+		if n != 30 {
+			return fmt.Errorf("%d files", n)
+		}
+		return nil
+	})
 	a.waitProtected("photos")
 	if again := inodes(t, replicas(d)); !slices.Equal(made, again) {
 		t.Error("files were copied to d again")

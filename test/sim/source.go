@@ -125,7 +125,8 @@ func (s *source) open() {
 	s.reported = make(map[*host]bool)
 	s.coord, err = coordinator.New(coordinator.Config{
 		Source: s.spec(), Cluster: s.w.cluster(), Host: s.host.name, Catalog: cat, Tree: s, Clock: s.now,
-		Hosts: s.w.hostInfos, Log: logr.Discard(), Life: s.w.rng.Uint64() | 1,
+		Boottime: func() time.Duration { return s.w.clock.now },
+		Hosts:    s.w.hostInfos, Log: logr.Discard(), Life: s.w.rng.Uint64() | 1,
 		Events: func(reason, message string) { s.w.say("%s: event %s: %s", s.name, reason, message) },
 	})
 	if err != nil {
