@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -301,7 +302,7 @@ func TestCopyForOneThatActs(t *testing.T) {
 	}
 	l := &OpenLocation{Name: "disk", Location: adding{roomy{}, &began, &incoming, &set}}
 	own := sessions.Get(Client{Source: "photos", Coordinator: "a"})
-	n, _, err := r.batch(t.Context(), sessions.Get(Client{Source: "photos", Coordinator: "b", Acting: true}), l, false)
+	n, err := r.batch(t.Context(), sessions.Get(Client{Source: "photos", Coordinator: "b", Acting: true}), l, false, new(atomic.Int64))
 	if n != 1 || err != nil {
 		t.Fatalf("%d files, %v", n, err)
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	v1 "clusterbackup/api/v1"
@@ -13,19 +14,19 @@ import (
 )
 
 // batch claims some files and brings them here: rsync into partial, hash, sync, publish, confirm. It returns how many are
-// confirmed now, or at least copied; 0: there is nothing to claim, or nothing came, and when to ask again.
-func (r *CopyReconciler) batch(ctx context.Context, s *Session, l *OpenLocation, extra bool) (int, time.Duration, error) {
-	b := &copyBatch{CopyReconciler: r, session: s, location: l}
+// confirmed now, or at least copied; 0: there is nothing to claim, or nothing came. again is shared by batches of one location: when to
+// claim again if one of them did in vain, 0 if none did yet.
+func (r *CopyReconciler) batch(ctx context.Context, s *Session, l *OpenLocation, extra bool, again *atomic.Int64) (int, error) {
+	b := &copyBatch{CopyReconciler: r, session: s, location: l, again: again}
 	defer b.release(ctx)
 	if err := b.claim(ctx, extra); err != nil || len(b.files) == 0 {
-		return 0, b.again, err
+		return 0, err
 	}
 	r.addUnderway(l.Name, len(b.files))
 	defer r.addUnderway(l.Name, -len(b.files))
 	stopRenewing := b.keepLease(ctx)
 	defer stopRenewing()
-	n, err := b.run(ctx)
-	return n, b.again, err
+	return b.run(ctx)
 }
 
 // reasonInterrupted gives claims back through no fault of the files: nothing is held against them.
@@ -37,7 +38,7 @@ type copyBatch struct {
 	session  *Session
 	location *OpenLocation
 	lease    time.Duration
-	again    time.Duration // when to claim again where this was in vain
+	again    *atomic.Int64
 	files    []coordinator.Claimed
 	origin   *coordinator.Origin
 	space    Reservation
@@ -50,6 +51,9 @@ func (b *copyBatch) claim(ctx context.Context, extra bool) error {
 	claiming := b.claiming(b.location.Name)
 	claiming.Lock()
 	defer claiming.Unlock()
+	if b.again.Load() != 0 {
+		return nil
+	}
 	client, free := b.session.client, b.location.Space().Free
 	answer, err := b.session.peer.Claim(ctx, &coordinator.Claim{
 		Source: client.Source, Location: b.location.Name, Room: free, Kept: b.Shortage.keep(client, b.location.Name, free),
@@ -59,8 +63,10 @@ func (b *copyBatch) claim(ctx context.Context, extra bool) error {
 		return err
 	}
 	b.Shortage.want(client, b.location.Name, answer.Wanted, answer.Largest)
-	b.lease, b.again, b.origin = answer.Lease, answer.RetryAfter, answer.Origin
-	b.reserve(answer.Files)
+	b.lease, b.origin = answer.Lease, answer.Origin
+	if b.reserve(answer.Files); len(b.files) == 0 {
+		b.again.Store(int64(max(answer.RetryAfter, 1)))
+	}
 	return nil
 }
 

@@ -3,6 +3,7 @@ package controllers
 import (
 	"context"
 	"errors"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -100,7 +101,7 @@ func TestWhatCameBeforeATransferBrokeOffIsTaken(t *testing.T) {
 				Shortage:  &Shortage{}, Counters: &Counters{},
 			}
 			l := &OpenLocation{Location: roomy{published: map[v1.RelPath]bool{"came": true}}, Name: "disk"}
-			n, _, err := r.batch(t.Context(), &Session{client: Client{Source: "photos", Coordinator: "mini"}, peer: peer, mu: r.Env.lock()}, l, false)
+			n, err := r.batch(t.Context(), &Session{client: Client{Source: "photos", Coordinator: "mini"}, peer: peer, mu: r.Env.lock()}, l, false, new(atomic.Int64))
 			if n != 1 || !errors.Is(err, c.ended) {
 				t.Errorf("%d files, %v", n, err)
 			}

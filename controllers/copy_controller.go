@@ -100,7 +100,7 @@ func (r *CopyReconciler) Reconcile(ctx context.Context, c Client) (reconcile.Res
 	if err != nil {
 		r.Shortage.forget(c) // nothing can come from there
 		r.setClaimable(c, false)
-		return reconcile.Result{RequeueAfter: r.Env.jitter(r.unanswered(c, err))}, nil
+		return reconcile.Result{RequeueAfter: r.Env.jitter(r.unanswered(s, err))}, nil
 	}
 	r.answered(c)
 	if s.outdated.Load() { // the answer took long, and is one to what was held before
@@ -178,7 +178,9 @@ func (r *CopyReconciler) copy(ctx context.Context, s *Session, answer *coordinat
 		if total += copied; err != nil {
 			return total, again, err
 		}
-		again = min(again, after)
+		if after > 0 {
+			again = min(again, after)
+		}
 	}
 	return total, again, nil
 }
@@ -188,15 +190,11 @@ func (r *CopyReconciler) fill(ctx context.Context, s *Session, l *OpenLocation, 
 	var copied, again atomic.Int64
 	began := r.Env.now()
 	err := r.Env.together(ctx, batchesAtOnce, func(ctx context.Context) error {
-		for r.Env.since(began) < round {
-			n, after, err := r.batch(ctx, s, l, extra)
+		for again.Load() == 0 && r.Env.since(began) < round {
+			n, err := r.batch(ctx, s, l, extra, &again)
 			copied.Add(int64(n))
-			if err != nil {
+			if err != nil || n == 0 {
 				return err
-			}
-			if n == 0 {
-				again.Store(int64(after))
-				return nil
 			}
 		}
 		return nil
@@ -206,7 +204,8 @@ func (r *CopyReconciler) fill(ctx context.Context, s *Session, l *OpenLocation, 
 
 // unanswered notes that a coordinator does not answer, and returns when to ask again: ever later, but soon enough to notice when its
 // host is back.
-func (r *CopyReconciler) unanswered(c Client, err error) time.Duration {
+func (r *CopyReconciler) unanswered(s *Session, err error) time.Duration {
+	c, most := s.client, max(maxSilence, s.Latest().PollAfter)
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.silent == nil {
@@ -215,10 +214,10 @@ func (r *CopyReconciler) unanswered(c Client, err error) time.Duration {
 	if r.silent[c]++; r.silent[c] == 5 { // a source that was made just now may not be open yet
 		r.Log.Info("Coordinator does not answer", "source", c.Source, "peer", c.Coordinator, "reason", err.Error())
 	}
-	return min(50*time.Millisecond<<min(r.silent[c], 10), maxSilence)
+	return min(50*time.Millisecond<<min(r.silent[c], 20), most)
 }
 
-// maxSilence is how long a coordinator that does not answer is left alone at the most.
+// maxSilence is how long a coordinator that does not answer is left alone at the most, unless it wants to be asked more seldom anyway.
 const maxSilence = 30 * time.Second
 
 // answered notes that it does.

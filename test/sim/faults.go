@@ -206,7 +206,7 @@ func (c *chaos) rollback(p *proc, s *source) {
 func (c *chaos) amnesia(p *proc, s *source) {
 	c.restart(p, s, "restarts without its catalog", func() {
 		s.catPath += "x"
-		s.saved, s.lostAt, s.told = "", c.w.clock.now, make(map[*host]bool)
+		s.saved, s.lostAt, s.told = "", s.now(), make(map[*host]bool)
 	})
 }
 

@@ -43,7 +43,7 @@ type source struct {
 	coord    *coordinator.Coordinator
 	lives    uint64
 	born     time.Duration  // when the coordinator started
-	lostAt   time.Duration  // when the catalog was lost
+	lostAt   time.Time      // when the catalog was lost, by its host's clock: that its jumps count is of the simulation alone
 	told     map[*host]bool // who has reported since; nil: it was never lost
 	reported map[*host]bool
 	scanner  *proc

@@ -69,7 +69,7 @@ func (t *truth) granted(c *remote, k *call, grants []coordinator.Grant) {
 	w, s := c.h.w, c.to
 	for _, g := range grants {
 		w.stats.grants++
-		if s.told != nil && w.clock.now-s.lostAt < w.cfg.RepairAfter {
+		if s.told != nil && s.now().Sub(s.lostAt) < w.cfg.RepairAfter {
 			for _, h := range w.hosts {
 				if h != s.host && len(h.disk.replicas[s.name]) > 0 && !s.told[h] {
 					w.fail("S7: %s grants %s to %s after its catalog was lost, though %s has not reported", s.name, g.Path, c.h.name, h.name)
