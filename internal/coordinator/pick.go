@@ -288,7 +288,8 @@ func (k *picker) relief() {
 			return
 		}
 		switch {
-		case r.size > k.h.roomiest():
+		case k.c.claims.of(r.key, k.h.name) != nil: // on its way
+		case r.size > k.h.roomiest()+k.c.reliefs.leaving(k.h.name):
 			k.c.reliefs.remove(r.key) // others have taken the room: it is planned anew
 			k.c.stale = true
 		case k.fits(r.size) && k.free(r.key):

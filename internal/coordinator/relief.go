@@ -33,8 +33,10 @@ type relief struct {
 
 type reliefs struct {
 	byKey map[catalog.Key]*relief
-	// next is when moves may be planned again, after they were or could not be.
-	next time.Time
+	// next is when moves may be planned again, after they were or could not be. pause is how long after: longer each time that none of
+	// those planned was made.
+	next  time.Time
+	pause time.Duration
 	// rests are of files that were moved of late so that others find room.
 	rests map[catalog.Key]rest
 }
@@ -91,6 +93,16 @@ func (rs *reliefs) pending(host v1.HostName) (bytes int64) {
 	return bytes
 }
 
+// leaving is how many bytes of a host are copied elsewhere, and go when they are there.
+func (rs *reliefs) leaving(host v1.HostName) (bytes int64) {
+	for _, r := range rs.byKey {
+		if r.host == host {
+			bytes += r.size
+		}
+	}
+	return bytes
+}
+
 // done tells whether something was copied so that a host may drop it.
 func (rs *reliefs) done(host v1.HostName) bool {
 	for _, r := range rs.byKey {
@@ -109,6 +121,7 @@ func (rs *reliefs) arrived(key catalog.Key, at v1.HostName, now time.Time) {
 	}
 	if !r.done {
 		rs.lay(key, now)
+		rs.pause = 0
 	}
 	r.done = true
 	r.until = r.until.Add(reliefTime)
@@ -343,7 +356,7 @@ func (c *Coordinator) displace(p *plan) {
 	if now.Before(c.reliefs.next) || c.cat.Amnesic() || p.Short() <= 0 {
 		return
 	}
-	c.reliefs.next = now.Add(reliefPause)
+	c.reliefs.next = now.Add(max(c.reliefs.pause, reliefPause))
 	var missing, movable []placement.File
 	var keys []catalog.Member
 	var holders [][]catalog.HolderID
@@ -377,7 +390,11 @@ func (c *Coordinator) displace(p *plan) {
 	for i := range hosts {
 		hosts[i].Room -= c.reliefs.pending(hosts[i].Name)
 	}
-	for _, m := range placement.Displace(hosts, missing, movable, moveDepth, moveSteps) {
+	moves := placement.Displace(hosts, missing, movable, moveDepth, moveSteps)
+	if len(moves) > 0 {
+		c.reliefs.pause = min(max(2*c.reliefs.pause, reliefPause), reliefTime)
+	}
+	for _, m := range moves {
 		for _, id := range holders[m.File] {
 			if v.holder(id).host == m.From {
 				c.move(v, keys[m.File], id, v.hosts[m.To].Name)

@@ -29,8 +29,11 @@ type parcel struct {
 	fixed bool   // it may not be pushed on
 }
 
-// step is one change, to be undone.
-type step struct{ parcel, from, to int }
+// step is one change, to be undone: a copy moved, or (parcel -1) room of a host held back.
+type step struct {
+	parcel, from, to int
+	held             int64
+}
 
 func newPacking(hosts []Host) *packing {
 	p := &packing{hosts: hosts, room: make([]int64, len(hosts)), on: make([][]int, len(hosts))}
@@ -72,7 +75,7 @@ func (p *packing) allowed(c *parcel, h int) bool {
 // put moves a copy (-1: from or to nowhere) and remembers it.
 func (p *packing) put(id, to int) {
 	c := &p.copies[id]
-	p.log = append(p.log, step{id, c.at, to})
+	p.log = append(p.log, step{parcel: id, from: c.at, to: to})
 	p.shift(id, to)
 }
 
@@ -131,6 +134,19 @@ func (p *packing) fix(id int) {
 	p.lift(id, c.at)
 }
 
+// settle keeps all copies where they are that have been placed or pushed on since it was called last: each is to move once.
+func (p *packing) settle() {
+	for _, s := range p.log {
+		if s.parcel < 0 {
+			continue
+		}
+		if c := &p.copies[s.parcel]; c.at >= 0 && c.at != c.start && !c.fixed {
+			p.fix(s.parcel)
+		}
+	}
+	p.log = p.log[:0]
+}
+
 // pull brings a copy to a host, if those that must give way there find another place.
 func (p *packing) pull(id, h int) bool {
 	mark := len(p.log)
@@ -158,7 +174,11 @@ func (p *packing) undo(length int) {
 	for len(p.log) > length {
 		s := p.log[len(p.log)-1]
 		p.log = p.log[:len(p.log)-1]
-		p.shift(s.parcel, s.from)
+		if s.parcel < 0 {
+			p.room[s.from] += s.held
+		} else {
+			p.shift(s.parcel, s.from)
+		}
 	}
 }
 
@@ -207,24 +227,34 @@ func (p *packing) left() (room int64) {
 	return room
 }
 
-// swap puts a copy where others give way, if those find another place.
+// swap puts a copy where others give way, if those find another place. A copy that lies on a disk is made elsewhere before it goes: its
+// room, beyond what the copy takes for which it gives way, is held back, else hosts would wait for one another.
 func (p *packing) swap(id, h int, out []int, depth int) bool {
 	mark := len(p.log)
+	free := p.room[h]
 	for _, o := range out {
+		if p.copies[o].start != h {
+			free += p.copies[o].size
+		}
 		p.put(o, -1)
 	}
 	p.put(id, h)
+	p.lift(id, h) // they don't push it on in their turn
+	if held := p.room[h] - free; held > 0 {
+		p.room[h] = free
+		p.log = append(p.log, step{parcel: -1, from: h, held: held})
+	}
+	ok := true
 	for _, o := range out {
 		*p.copies[o].bars = append(*p.copies[o].bars, h) // not back to where it came from
-		ok := p.placeAt(o, depth-1)
+		ok = ok && p.placeAt(o, depth-1)
 		bars := p.copies[o].bars
 		*bars = without(*bars, h)
-		if !ok {
-			p.undo(mark)
-			return false
-		}
 	}
-	return true
+	if p.lay(id, h); !ok {
+		p.undo(mark)
+	}
+	return ok
 }
 
 // best is the host that a copy should go to of those where it fits: that which is farthest from its goal, or else that

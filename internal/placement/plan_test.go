@@ -2,7 +2,10 @@ package placement
 
 import (
 	"fmt"
+	"slices"
 	"testing"
+
+	"pgregory.net/rapid"
 
 	v1 "clusterbackup/api/v1"
 )
@@ -130,6 +133,52 @@ func TestDisplaceLooksBeyondWhatFitsNow(t *testing.T) {
 	if len(moves) != 1 || moves[0] != (Move{File: 0, From: 1, To: 0}) {
 		t.Errorf("moves %v", moves)
 	}
+}
+
+// There is an order in which each move has room when only those before it are done: a file is copied before it is dropped where it was.
+func TestDisplaceCanBeCarriedOut(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		n := rapid.IntRange(3, 6).Draw(t, "hosts")
+		hosts := make([]Host, n)
+		for h := range hosts {
+			hosts[h] = Host{Name: hostName(h), Room: rapid.Int64Range(0, 30).Draw(t, "room"), Open: true}
+		}
+		draw := func(label string, most int) (files []File) {
+			for range rapid.IntRange(1, most).Draw(t, label) {
+				f := File{Size: rapid.Int64Range(1, 60).Draw(t, "size")}
+				for range rapid.IntRange(0, 2).Draw(t, "holders") {
+					if h := rapid.IntRange(0, n-1).Draw(t, "holder"); !slices.Contains(f.Holders, h) {
+						f.Holders = append(f.Holders, h)
+					}
+				}
+				files = append(files, f)
+			}
+			return files
+		}
+		missing, movable := draw("missing", 4), draw("movable", 30)
+		for f := range missing {
+			missing[f].Missing = 1
+		}
+		moves := Displace(hosts, missing, movable, 4, 4000)
+		if !doable(hosts, movable, moves) {
+			t.Fatalf("in no order can these be done: %+v\non %+v\nfor %+v\namong %+v", moves, hosts, missing, movable)
+		}
+	})
+}
+
+// doable tells whether moves have room in some order.
+func doable(hosts []Host, files []File, moves []Move) bool {
+	for i, m := range moves {
+		if size := files[m.File].Size; size <= hosts[m.To].Room {
+			after := slices.Clone(hosts)
+			after[m.To].Room -= size
+			after[m.From].Room += size
+			if doable(after, files, slices.Delete(slices.Clone(moves), i, i+1)) {
+				return true
+			}
+		}
+	}
+	return len(moves) == 0
 }
 
 func TestRelieveTakesTheSmallestSufficientSet(t *testing.T) {

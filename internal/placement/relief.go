@@ -27,6 +27,7 @@ func Displace(hosts []Host, missing, movable []File, depth, steps int) []Move {
 			k.steps = min(steps, max(steps/4, 50)) // one without a place must not keep the others from being looked for
 			steps -= k.steps
 			k.place(k.add(f, missing[f].Size, &bars[f], -1), depth)
+			k.settle()
 			steps += max(k.steps, 0)
 		}
 	}

@@ -21,6 +21,7 @@ type host struct {
 	location  v1.LocationName
 	site      string
 	up        bool
+	ended     time.Duration // when it was up last, if it isn't
 	side      int           // of a split network
 	skew      time.Duration // of its clock
 	draining  bool
@@ -102,7 +103,7 @@ func (h *host) stop() {
 	if !h.up {
 		return
 	}
-	h.up = false
+	h.up, h.ended = false, h.w.clock.now
 	h.forget()
 	if h.remotes != nil {
 		h.copies.stop()

@@ -86,13 +86,14 @@ func (t *truth) granted(c *remote, k *call, grants []coordinator.Grant) {
 		for _, h := range w.hosts {
 			other := t.grants[place{s, g.Path, h}]
 			doomed := other != nil && other.call.open
-			if h != c.h && h != s.host && !doomed && t.holds(s, h, g.Path, f.Spec.Digest) {
+			dead := !h.up && w.clock.now-h.ended > w.cfg.Timeout
+			if h != c.h && h != s.host && !doomed && !dead && t.holds(s, h, g.Path, f.Spec.Digest) {
 				mine.relies = append(mine.relies, h)
 			}
 		}
 		w.say("%s grants %s to %s, relying on %v", s.name, g.Path, c.h.name, names(mine.relies))
 		if w.domains(mine.relies) < s.minimum {
-			w.fail("S1: %s grants %s to %s though only %v hold it; it believes: %+v", s.name, g.Path, c.h.name, names(mine.relies), f.Status.Replicas)
+			w.fail("S1: %s grants %s to %s though only %v hold it and lived lately; it believes: %+v", s.name, g.Path, c.h.name, names(mine.relies), f.Status.Replicas)
 		}
 		if k.open {
 			t.grants[at] = mine
