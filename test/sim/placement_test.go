@@ -132,14 +132,14 @@ func (w *world) bound() (need int64, least time.Duration) {
 	return need, time.Duration(max(up, float64(need)/down) * 1e9)
 }
 
-// served tells whether all coordinators think that all is well.
+// served tells whether all coordinators think that all is well, and it is: what was granted may not be dropped yet.
 func (w *world) served() bool {
 	for _, s := range w.sources {
 		if st := s.coord.Status(); st.Underserved > 0 || st.Overserved > 0 || st.Files == 0 {
 			return false
 		}
 	}
-	return true
+	return len(w.unserved()) == 0
 }
 
 func (k kind) run(dir string, seed uint64) result {
