@@ -315,7 +315,7 @@ func (c *Coordinator) finish(from v1.HostName, req *Confirm, checks []checking) 
 		case OutcomeYes:
 			c.refusals.clear(x.key, at)
 			c.problems.clear(x.rec.Path, from)
-			c.reliefs.arrived(x.key, from, c.clock())
+			c.reliefs.arrived(x.key, from, c.clock(), c.polled(reliefTime))
 		case OutcomeNo:
 			c.refusals.add(x.key, at, c.clock(), firstPause)
 		}

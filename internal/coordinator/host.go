@@ -51,7 +51,6 @@ type location struct {
 	countedAt time.Time
 	// room is what new replicas may take: what the location said last, less what it claimed since.
 	room int64
-	wish wish
 	// asked is the plan by which it got nothing, pause for how long it was told to wait then.
 	asked *plan
 	pause time.Duration
@@ -156,6 +155,9 @@ func (c *Coordinator) repairAfter() time.Duration { return orDefault(c.cluster.R
 func (c *Coordinator) pollInterval() time.Duration {
 	return orDefault(c.cluster.PollInterval, 15*time.Second)
 }
+
+// polled is d, or longer where clients ask so seldom that they would not hear of it in that time.
+func (c *Coordinator) polled(d time.Duration) time.Duration { return max(d, 3*c.pollInterval()) }
 
 // holderFacts is how one holder (a location of a host) stands now.
 type holderFacts struct {

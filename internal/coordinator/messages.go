@@ -288,8 +288,7 @@ const (
 	ReasonSurplus = "Surplus"
 )
 
-// Relieve says that a location wants to be rid of bytes. It lasts some minutes and is to be repeated while the wish stands;
-// Bytes 0 takes it back.
+// Relieve says that a location wants to be rid of bytes. It is to be repeated while the wish stands.
 type Relieve struct {
 	Source   v1.SourceName   `cbor:"1,keyasint"`
 	Location v1.LocationName `cbor:"2,keyasint"`

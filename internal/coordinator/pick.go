@@ -340,7 +340,7 @@ const lenience = 10 * time.Minute
 // relent sees to it that nothing waits for hosts that do not come for their share, while others ask for it in vain. The caller holds c.mu.
 func (c *Coordinator) relent(now time.Time, lacking int64) {
 	if lacking > 0 && now.Sub(c.gave) > 2*c.pollInterval() && !now.Before(c.lenient) {
-		c.lenient, c.stale = now.Add(lenience), true
+		c.lenient, c.stale = now.Add(c.polled(lenience)), true
 	}
 }
 

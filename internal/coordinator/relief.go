@@ -12,13 +12,6 @@ import (
 	"clusterbackup/internal/placement"
 )
 
-// wish is what a location wants to be rid of.
-type wish struct {
-	bytes int64
-	why   string
-	until time.Time
-}
-
 // relief is one file that is copied to a host so that another may drop it: its desired count is one higher for a while.
 // Reliefs are in memory: a host that still wants it asks again.
 type relief struct {
@@ -55,7 +48,6 @@ const (
 	maxMovable  = 512  // files looked at for one plan of moves
 	moveDepth   = 4
 	moveSteps   = 4000
-	wishTime    = 5 * time.Minute
 	firstRest   = 10 * time.Minute
 	maxRests    = 4 * maxReliefs // files remembered
 )
@@ -113,8 +105,8 @@ func (rs *reliefs) done(host v1.HostName) bool {
 	return false
 }
 
-// arrived takes note of a copy.
-func (rs *reliefs) arrived(key catalog.Key, at v1.HostName, now time.Time) {
+// arrived takes note of a copy. stay is how much longer its surplus is kept for whom it was made.
+func (rs *reliefs) arrived(key catalog.Key, at v1.HostName, now time.Time, stay time.Duration) {
 	r := rs.byKey[key]
 	if r == nil || r.host == at {
 		return
@@ -124,7 +116,7 @@ func (rs *reliefs) arrived(key catalog.Key, at v1.HostName, now time.Time) {
 		rs.pause = 0
 	}
 	r.done = true
-	r.until = r.until.Add(reliefTime)
+	r.until = r.until.Add(stay)
 }
 
 // lay has a file rest.
@@ -209,12 +201,10 @@ func (c *Coordinator) Relieve(ctx context.Context, from v1.HostName, req *Reliev
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	h, l, err := c.meet(from, req.Source, req.Location)
+	h, _, err := c.meet(from, req.Source, req.Location)
 	if err != nil {
 		return nil, err
 	}
-	now := c.clock()
-	l.wish = wish{bytes: req.Bytes, why: req.Reason, until: now.Add(wishTime)}
 	id, known := c.cat.HolderID(catalog.Holder{Host: from, Location: req.Location})
 	if !known || req.Bytes == 0 {
 		return &RelieveAnswer{RetryAfter: c.pollInterval()}, nil
@@ -344,7 +334,7 @@ func (v *view) roomFor(class *catalog.Class) (most int64) {
 
 // move has a file copied to a host, so that a holder may drop it.
 func (c *Coordinator) move(v *view, m catalog.Member, from catalog.HolderID, to v1.HostName) {
-	if c.reliefs.add(&relief{key: m.Key, size: m.Size, from: from, host: v.holder(from).Host, to: to, until: c.clock().Add(reliefTime)}) {
+	if c.reliefs.add(&relief{key: m.Key, size: m.Size, from: from, host: v.holder(from).Host, to: to, until: c.clock().Add(c.polled(reliefTime))}) {
 		c.stale = true
 	}
 }
@@ -392,7 +382,7 @@ func (c *Coordinator) displace(p *plan) {
 	}
 	moves := placement.Displace(hosts, missing, movable, moveDepth, moveSteps)
 	if len(moves) > 0 {
-		c.reliefs.pause = min(max(2*c.reliefs.pause, reliefPause), reliefTime)
+		c.reliefs.pause = min(max(2*c.reliefs.pause, reliefPause), c.polled(reliefTime))
 	}
 	for _, m := range moves {
 		for _, id := range holders[m.File] {
