@@ -9,9 +9,9 @@ import (
 
 // faults are what goes wrong in a world, each once in so long a time for each host or source; zero: never.
 type faults struct {
-	crash, wipe, unplug, split, jump, fill, flip, drain, restart, rollback, amnesia, unmount time.Duration
-	change, grow, shrink                                                                     time.Duration
-	loss, repeat, late, fail                                                                 float64
+	crash, wipe, unplug, split, jump, fill, flip, drain, restart, rollback, amnesia, unmount, act time.Duration
+	change, grow, shrink                                                                          time.Duration
+	loss, repeat, late, fail                                                                      float64
 }
 
 // allFaults is a bad but not a hopeless world.
@@ -19,7 +19,7 @@ func allFaults() faults {
 	const day = 24 * time.Hour
 	return faults{
 		crash: 10 * day, wipe: 150 * day, unplug: 30 * day, split: 20 * day, jump: 40 * day, fill: 60 * day, flip: 30 * day, drain: 100 * day, restart: 15 * day,
-		rollback: 60 * day, amnesia: 120 * day, unmount: 40 * day, change: 2 * day, grow: 4 * day, shrink: 5 * day,
+		rollback: 60 * day, amnesia: 120 * day, unmount: 40 * day, act: 15 * day, change: 2 * day, grow: 4 * day, shrink: 5 * day,
 		loss: 0.01, repeat: 0.01, late: 0.002, fail: 0.01,
 	}
 }
@@ -50,6 +50,8 @@ func (w *world) unleash(f faults) *chaos {
 		c.every(f.rollback, func(p *proc) { c.rollback(p, s) })
 		c.every(f.amnesia, func(p *proc) { c.amnesia(p, s) })
 		c.every(f.unmount, func(p *proc) { c.unmount(p, s) })
+		c.every(f.act, func(p *proc) { c.act(p, s) })
+		c.every(f.act, func(p *proc) { c.act(p, s) }) // there may be two at once
 		c.every(f.change, func(*proc) { c.change(s) })
 		c.every(f.grow, func(*proc) { c.grow(s) })
 		c.every(f.shrink, func(*proc) { c.shrink(s) })
@@ -78,6 +80,9 @@ func (c *chaos) end() {
 	}
 	w := c.w
 	w.net.loss, w.net.repeat, w.net.late, w.failing = 0, 0, 0, 0
+	for _, client := range w.actingClients(nil) {
+		w.acting[client].end()
+	}
 	for _, h := range w.hosts {
 		h.side, h.skew, h.disk.others, h.disk.away, h.draining = 0, 0, 0, false, false
 		if !h.up {
@@ -215,6 +220,20 @@ func (c *chaos) unmount(p *proc, s *source) {
 	c.w.say("%s's tree is not there", s.name)
 	p.sleep(c.w.exponential(6 * time.Hour))
 	s.away = false
+}
+
+// act has a host act for a source, by a listing that may be old, whether the source's host is there or not.
+func (c *chaos) act(p *proc, s *source) {
+	h := c.w.hosts[c.w.rng.IntN(len(c.w.hosts))]
+	if h == s.host || !h.up || s.listing == nil {
+		return
+	}
+	a := c.w.act(h, s)
+	if a == nil {
+		return
+	}
+	p.sleep(c.w.exponential(3 * c.w.cfg.RepairAfter))
+	a.end()
 }
 
 // any picks a file that is there.

@@ -70,11 +70,14 @@ func (h *host) startLoops() {
 	h.remotes = make(map[*source]*remote)
 	env, shortage, counters := h.env(), &controllers.Shortage{}, &controllers.Counters{}
 	sessions := &controllers.Sessions{ID: h.w.rng.Uint64(), Env: env, Dial: func(c controllers.Client) controllers.Coordinator {
+		if c.Acting {
+			return &toActing{h: h, client: c}
+		}
 		r := &remote{h: h, to: h.w.source(c.Source)}
 		h.remotes[r.to] = r
 		return r
 	}}
-	wanted := func(controllers.Client) bool { return true }
+	wanted := func(c controllers.Client) bool { return !c.Acting || h.w.acting[c] != nil }
 	retention := func(name v1.SourceName) v1.Retention { return controllers.RetentionIn(desired{h.w}, name) }
 	copier := &controllers.CopyReconciler{Sessions: sessions, Locations: locations{h}, Wanted: wanted, Fetch: h.fetch, Allowed: func() bool { return true },
 		Retention: retention, Manifest: noManifest, Shortage: shortage, Counters: counters, Env: env, Log: logr.Discard()}
@@ -89,6 +92,9 @@ func (h *host) startLoops() {
 		if s := h.w.sources[i]; s.host != h {
 			h.copies.Enqueue(controllers.Client{Source: s.name, Coordinator: s.host.name})
 		}
+	}
+	for _, c := range h.w.actingClients(h) {
+		h.copies.Enqueue(c)
 	}
 	h.verifies.Enqueue(h.location)
 }
@@ -119,6 +125,7 @@ func (h *host) stop() {
 	}
 	h.disk.reserved = 0
 	h.w.net.cut()
+	h.w.actNoMore(h)
 }
 
 // run runs a part of the host's process. A panic is a violation, with its stack in the trace.
@@ -181,6 +188,9 @@ func (h *host) together(ctx context.Context, n int, do func(context.Context) err
 // fetch brings files of a source over, as rsync does: each with the time that it had when it was listed, at the start, and with
 // the bytes that it has when it is read, at the end.
 func (h *host) fetch(_ context.Context, c controllers.Client, f controllers.Fetch) error {
+	if c.Acting {
+		return h.fetchHeld(c, f)
+	}
 	s := h.w.source(c.Source)
 	received := int64(0)
 	listed := make(map[v1.RelPath]int64) // their times

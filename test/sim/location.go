@@ -82,7 +82,7 @@ func (r *reservation) take(bytes int64) {
 // Begin implements controllers.Reservation.
 func (r *reservation) Begin(_ context.Context, s v1.SourceName, o location.BatchOptions) (controllers.Batch, error) {
 	r.d.batches++
-	b := &batch{d: r.d, source: s, dir: fmt.Sprint("/partial/", r.d.batches), keep: o.KeepVersions, room: r}
+	b := &batch{d: r.d, source: s, dir: fmt.Sprint("/partial/", r.d.batches), keep: o.KeepVersions, addOnly: o.AddOnly, room: r}
 	r.d.partial[b.dir] = make(map[v1.RelPath]arrival)
 	return b, nil
 }
@@ -100,7 +100,9 @@ type batch struct {
 	source v1.SourceName
 	dir    string
 	keep   time.Duration
-	room   *reservation
+	// addOnly: see location.BatchOptions.
+	addOnly bool
+	room    *reservation
 }
 
 // Dir implements controllers.Batch.
@@ -141,6 +143,10 @@ func (b *batch) publish(f *location.Incoming) error {
 		return location.ErrChanged
 	case b.room.bytes < a.size:
 		return location.ErrFull
+	case b.addOnly && f.Digest != a.content.digest():
+		return location.ErrDigest
+	case b.addOnly && d.get(b.source, f.Path) != nil:
+		return location.ErrTaken
 	}
 	if old := d.get(b.source, f.Path); old != nil {
 		w.say("%s replaces %s of %s, generation %v, by %v", d.h.name, f.Path, b.source, old.gen, f.Gen)

@@ -51,6 +51,8 @@ type source struct {
 	saved    string // an old copy of the catalog
 	inodes   uint64
 	contents content
+	listing  []byte  // a manifest, not always the newest
+	listed   string  // its version
 	upRate   float64 // bytes a second
 	uploads  int
 	requests int64
@@ -213,6 +215,7 @@ func (s *source) scan() {
 	if result.Held.Why != "" {
 		s.w.say("%s: deletions held: %s", s.name, result.Held.Why)
 	}
+	s.list()
 }
 
 func sortEntries(e []tree.Entry) {

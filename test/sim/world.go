@@ -10,6 +10,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	v1 "clusterbackup/api/v1"
+	"clusterbackup/controllers"
 	"clusterbackup/internal/coordinator"
 )
 
@@ -46,6 +47,7 @@ type world struct {
 	failing float64 // chance that a step on a disk fails
 	truth   truth
 	stats   stats
+	acting  map[controllers.Client]*acting
 
 	trace    []string
 	at       int
@@ -55,6 +57,7 @@ type world struct {
 // stats are counted over a run.
 type stats struct {
 	copies, copied int64 // files, bytes
+	acted          int64 // files copied on account of a coordinator that acts
 	drops, dropped int64
 	grants         int64
 	confirms       int64
@@ -65,7 +68,7 @@ type stats struct {
 }
 
 func newWorld(cfg config, dir string) *world {
-	w := &world{cfg: cfg, dir: dir, rng: rand.New(rand.NewPCG(cfg.Seed, 1)), byName: make(map[v1.HostName]*host)}
+	w := &world{cfg: cfg, dir: dir, rng: rand.New(rand.NewPCG(cfg.Seed, 1)), byName: make(map[v1.HostName]*host), acting: make(map[controllers.Client]*acting)}
 	w.truth.init()
 	w.net.w = w
 	return w
@@ -153,6 +156,9 @@ func (w *world) slow() {
 
 // stop ends all processes.
 func (w *world) stop() {
+	for _, client := range w.actingClients(nil) {
+		w.acting[client].end()
+	}
 	for _, h := range w.hosts {
 		h.stop()
 	}
