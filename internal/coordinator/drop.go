@@ -53,7 +53,7 @@ func (c *Coordinator) Drop(ctx context.Context, from v1.HostName, req *Drop) (*D
 		g.most = unbounded
 	}
 	if !g.any() {
-		return &DropAnswer{RetryAfter: c.pollInterval(), Why: string(placement.TooFew)}, nil
+		return &DropAnswer{RetryAfter: g.again, Why: string(placement.TooFew)}, nil
 	}
 	if err := c.cat.Update(g.grant); err != nil {
 		return nil, fmt.Errorf("drop: %w", err)
@@ -63,7 +63,7 @@ func (c *Coordinator) Drop(ctx context.Context, from v1.HostName, req *Drop) (*D
 	for _, key := range g.keys {
 		c.reliefs.remove(key)
 	}
-	a := &DropAnswer{Grants: g.grants, RetryAfter: c.pollInterval()}
+	a := &DropAnswer{Grants: g.grants, RetryAfter: c.pollAfter()}
 	if len(g.grants) == 0 {
 		a.Why = string(g.refused)
 	}
@@ -94,6 +94,7 @@ type granting struct {
 	view    *view
 	moves   map[catalog.Key]bool // files of this host that were copied elsewhere for its relief
 	others  map[catalog.Key]bool // files whose surplus is for another host's relief
+	again   time.Duration        // when to ask again in vain
 	looked  int
 	grants  []Grant
 	keys    []catalog.Key
@@ -115,6 +116,7 @@ func (g *granting) look() {
 	defer g.c.mu.Unlock()
 	g.view = g.c.look()
 	g.moves, g.others = g.c.reliefs.split(g.view.holder(g.id).Host)
+	g.again = g.c.pollAfter()
 }
 
 func (g *granting) any() bool {

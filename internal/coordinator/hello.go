@@ -196,7 +196,7 @@ func (c *Coordinator) believed(h v1.HostName, l v1.LocationName) bool {
 // answerHello says how things stand for a host. The caller holds c.mu.
 func (c *Coordinator) answerHello(h *host) *HelloAnswer {
 	gen := c.cat.Generation()
-	a := &HelloAnswer{SourceUID: c.cat.UID(), Epoch: gen.Epoch, Seq: gen.Seq, Life: h.life, Turn: h.turn, PollAfter: c.pollInterval(), Echo: c.echo(h)}
+	a := &HelloAnswer{SourceUID: c.cat.UID(), Epoch: gen.Epoch, Seq: gen.Seq, Life: h.life, Turn: h.turn, PollAfter: c.pollAfter(), Echo: c.echo(h)}
 	v := c.look()
 	for name, l := range h.locations {
 		if l.listed && (!l.reported || c.mustTell(l)) {
@@ -235,6 +235,15 @@ func (c *Coordinator) answerFor(a *HelloAnswer, v *view, h *host, name v1.Locati
 	}
 	a.Claimable = a.Claimable || c.reliefs.toward(h.name) || len(c.refusals.until) > 0 && c.planned().Largest(me) > 0
 	a.Surplus = a.Surplus || c.reliefs.done(h.name)
+}
+
+// pollAfter is when a client is to say hello again: sooner while files are moved so that others find room, which waits for one host after
+// the other. The caller holds c.mu.
+func (c *Coordinator) pollAfter() time.Duration {
+	if len(c.reliefs.byKey) > 0 {
+		return min(reliefPause, c.pollInterval())
+	}
+	return c.pollInterval()
 }
 
 func (c *Coordinator) mustRetire(id catalog.HolderID) (must bool) {
