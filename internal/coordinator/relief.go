@@ -43,7 +43,7 @@ type rest struct {
 
 const (
 	reliefTime  = 10 * time.Minute
-	reliefPause = 5 * time.Second
+	reliefPause = 2 * time.Second
 	maxReliefs  = 4096 // files under way at once
 	maxMovable  = 512  // files looked at for one plan of moves
 	moveDepth   = 4
