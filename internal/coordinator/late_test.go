@@ -11,20 +11,7 @@ import (
 func TestLateMessages(t *testing.T) {
 	ctx := context.Background()
 	begin := func(t *testing.T) (*world, *peer, *Confirm) {
-		w := newWorld(t, t, 1, "a", "b")
-		t.Cleanup(w.stop)
-		w.room(20, "a", "b")
-		w.many(1, mib)
-		a, b := w.peers["a"], w.peers["b"]
-		a.meet()
-		b.meet()
-		f := w.tree.files["d0/f00"]
-		for _, p := range []*peer{b, a} {
-			p.publish(Record{Path: "d0/f00", Digest: f.digest(), Size: f.size, ModTime: f.mtime})
-		}
-		if err := b.confirm([]Record{b.disk["d0/f00"]}); err != nil {
-			t.Fatal(err)
-		}
+		w, a := oneFileTwice(t)
 		return w, a, &Confirm{Source: "photos", Location: a.loc, Life: a.life, Turn: a.nextTurn(), Files: []Record{a.disk["d0/f00"]}}
 	}
 	refused := func(t *testing.T, w *world, err error) {
@@ -108,6 +95,25 @@ func TestLateMessages(t *testing.T) {
 	})
 }
 
+// oneFileTwice is a world in which a file lies with two hosts: b has confirmed it, and a has not yet.
+func oneFileTwice(t *testing.T) (w *world, a *peer) {
+	w = newWorld(t, t, 1, "a", "b")
+	t.Cleanup(w.stop)
+	w.room(20, "a", "b")
+	w.many(1, mib)
+	a, b := w.peers["a"], w.peers["b"]
+	a.meet()
+	b.meet()
+	f := w.tree.files["d0/f00"]
+	for _, p := range []*peer{b, a} {
+		p.publish(Record{Path: "d0/f00", Digest: f.digest(), Size: f.size, ModTime: f.mtime})
+	}
+	if err := b.confirm([]Record{b.disk["d0/f00"]}); err != nil {
+		t.Fatal(err)
+	}
+	return w, a
+}
+
 // What lay in a buffer while the coordinator's process stood still, or its host slept, does not say that its sender lives.
 func TestLateSignOfLife(t *testing.T) {
 	stands := func(w *world) { w.now = w.now.Add(time.Hour) }
@@ -121,19 +127,10 @@ func TestLateSignOfLife(t *testing.T) {
 		"nothing, in a sleep": {(*world).sleep, func(*world, *peer, Echo) error { return nil }},
 	} {
 		t.Run(name, func(t *testing.T) {
-			w := newWorld(t, t, 1, "a", "b")
-			defer w.stop()
-			w.room(20, "a", "b")
-			w.many(1, mib)
-			a, b := w.peers["a"], w.peers["b"]
-			a.meet()
-			b.meet()
-			f := w.tree.files["d0/f00"]
-			for _, p := range []*peer{b, a} {
-				p.publish(Record{Path: "d0/f00", Digest: f.digest(), Size: f.size, ModTime: f.mtime})
-				if err := p.confirm([]Record{p.disk["d0/f00"]}); err != nil {
-					t.Fatal(err)
-				}
+			w, a := oneFileTwice(t)
+			b := w.peers["b"]
+			if err := a.confirm([]Record{a.disk["d0/f00"]}); err != nil {
+				t.Fatal(err)
 			}
 			heard := b.echo
 			test.sleep(w)

@@ -276,6 +276,36 @@ func TestCapacityLowered(t *testing.T) {
 	}
 }
 
+// A copy on its way to make room is not called off by the room that it takes itself.
+func TestReliefUnderWayStands(t *testing.T) {
+	w := newWorld(t, t, 1, "a", "b")
+	defer w.stop()
+	w.room(10, "a", "b")
+	w.many(1, mib)
+	a, b := w.peers["a"], w.peers["b"]
+	w.settle(0, "a")
+	b.capacity = mib + mib/2
+	b.meet()
+	if _, err := w.c.Relieve(context.Background(), "a", &Relieve{Source: "photos", Location: a.loc, Bytes: mib, Reason: ReasonOverCapacity}); err != nil {
+		t.Fatal(err)
+	}
+	given := b.claim(100)
+	if len(given) != 1 {
+		t.Fatalf("%d files are given for relief", len(given))
+	}
+	b.claim(100) // by another batch
+	r, _ := b.copy(given[0])
+	if err := b.confirm([]Record{r}); err != nil {
+		t.Fatal(err)
+	}
+	if n := b.drop(ReasonStarving, 0); n != 0 {
+		t.Error("the copy that was made for another's relief goes, not that one's")
+	}
+	if n := a.drop(ReasonOverCapacity, 0); n != 1 {
+		t.Errorf("%d drops where room is wanted", n)
+	}
+}
+
 // A host that cannot be relieved keeps everything.
 func TestNowhereToGo(t *testing.T) {
 	w := newWorld(t, t, 2, "a", "b")
