@@ -62,6 +62,7 @@ func (c *Coordinator) Drop(ctx context.Context, from v1.HostName, req *Drop) (*D
 	defer c.mu.Unlock()
 	for _, key := range g.keys {
 		c.reliefs.remove(key)
+		c.reliefs.moved = g.view.now
 	}
 	a := &DropAnswer{Grants: g.grants, RetryAfter: c.pollAfter()}
 	if len(g.grants) == 0 {

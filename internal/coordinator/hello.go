@@ -238,12 +238,12 @@ func (c *Coordinator) answerFor(a *HelloAnswer, v *view, h *host, name v1.Locati
 }
 
 // pollAfter is when a client is to say hello again: sooner while files are moved so that others find room, which waits for one host after
-// the other. The caller holds c.mu.
+// the other, but ever less often where nothing comes of it. The caller holds c.mu.
 func (c *Coordinator) pollAfter() time.Duration {
-	if len(c.reliefs.byKey) > 0 {
-		return min(reliefPause, c.pollInterval())
+	if len(c.reliefs.byKey) == 0 {
+		return c.pollInterval()
 	}
-	return c.pollInterval()
+	return min(max(c.clock().Sub(c.reliefs.moved)/4, reliefPause), c.pollInterval())
 }
 
 func (c *Coordinator) mustRetire(id catalog.HolderID) (must bool) {

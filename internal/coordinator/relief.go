@@ -30,6 +30,8 @@ type reliefs struct {
 	// those planned was made.
 	next  time.Time
 	pause time.Duration
+	// moved is when something was done about them last.
+	moved time.Time
 	// rests are of files that were moved of late so that others find room.
 	rests map[catalog.Key]rest
 }
@@ -113,7 +115,7 @@ func (rs *reliefs) arrived(key catalog.Key, at v1.HostName, now time.Time, stay 
 	}
 	if !r.done {
 		rs.lay(key, now)
-		rs.pause = 0
+		rs.pause, rs.moved = 0, now
 	}
 	r.done = true
 	r.until = r.until.Add(stay)
@@ -334,6 +336,9 @@ func (v *view) roomFor(class *catalog.Class) (most int64) {
 
 // move has a file copied to a host, so that a holder may drop it.
 func (c *Coordinator) move(v *view, m catalog.Member, from catalog.HolderID, to v1.HostName) {
+	if len(c.reliefs.byKey) == 0 {
+		c.reliefs.moved = v.now
+	}
 	if c.reliefs.add(&relief{key: m.Key, size: m.Size, from: from, host: v.holder(from).Host, to: to, until: c.clock().Add(c.polled(reliefTime))}) {
 		c.stale = true
 	}
