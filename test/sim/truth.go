@@ -27,6 +27,7 @@ type place struct {
 
 type grant struct {
 	call   *call
+	digest string // of the version that it is about
 	relies []*host
 	// away are hosts of these that have let go of theirs since.
 	away map[*host]bool
@@ -82,7 +83,7 @@ func (t *truth) granted(c *remote, k *call, grants []coordinator.Grant) {
 			continue
 		}
 		at := place{s, g.Path, c.h}
-		mine := &grant{call: k, away: make(map[*host]bool)}
+		mine := &grant{call: k, digest: f.Spec.Digest, away: make(map[*host]bool)}
 		for _, h := range w.hosts {
 			other := t.grants[place{s, g.Path, h}]
 			doomed := other != nil && other.call.open
@@ -121,7 +122,7 @@ func names(hosts []*host) (n []v1.HostName) {
 }
 
 // dropped checks S1 where replicas are deleted: under a grant of the answer that the client has in hand, and those that the grant
-// relied on are not gone by other grants.
+// relied on, or others that have it since, are not gone by other grants.
 func (t *truth) dropped(c *remote, path v1.RelPath) {
 	s, w := c.to, c.h.w
 	at := place{s, path, c.h}
@@ -130,8 +131,14 @@ func (t *truth) dropped(c *remote, path v1.RelPath) {
 		w.fail("S1: %s deletes %s of %s under a grant that is not known", c.h.name, path, s.name)
 		return
 	}
-	if left := len(mine.relies) - len(mine.away); left < s.minimum {
-		w.fail("S1: %s deletes %s of %s, and only %d of %v still hold it", c.h.name, path, s.name, left, names(mine.relies))
+	left := len(mine.relies) - len(mine.away)
+	for _, h := range w.hosts {
+		if h != c.h && h != s.host && !slices.Contains(mine.relies, h) && t.holds(s, h, path, mine.digest) {
+			left++
+		}
+	}
+	if left < s.minimum {
+		w.fail("S1: %s deletes %s of %s, and only %d still hold it, of %v and others", c.h.name, path, s.name, left, names(mine.relies))
 	}
 	delete(t.grants, at)
 	for p, other := range t.grants {
