@@ -90,3 +90,15 @@ func TestOutdatedBesideCurrent(t *testing.T) {
 		}
 	}
 }
+
+// What underserved files lack is told once, however many locations a host has.
+func TestNeededIsOfTheSource(t *testing.T) {
+	w := newWorld(t, t, 2, "a", "b")
+	defer w.stop()
+	w.many(3, mib)
+	w.second("a", "a2")
+	w.room(40, "a", "a2", "b")
+	if got := w.peers["a"].hello().Needed; got != 2*3*mib {
+		t.Errorf("%d bytes are needed, want %d", got, 2*3*mib)
+	}
+}

@@ -208,6 +208,10 @@ func (c *Coordinator) answerHello(h *host) *HelloAnswer {
 	if !a.NeedInventory && !c.doubtful() { // else the listing that a holder has may be the better one
 		a.Manifest = c.cat.Version()
 	}
+	for _, class := range c.cat.Classes() {
+		lack, _ := v.lacks(&class)
+		a.Needed += int64(lack) * class.Bytes
+	}
 	for name := range h.locations {
 		c.answerFor(a, v, h, name)
 	}
@@ -223,7 +227,6 @@ func (c *Coordinator) answerFor(a *HelloAnswer, v *view, h *host, name v1.Locati
 	me := v.index[h.name]
 	for _, class := range c.cat.Classes() {
 		lack, extra := v.lacks(&class)
-		a.Needed += int64(lack) * class.Bytes
 		renews := known && slices.Contains(class.Other, id)
 		if barred := known && v.covers(&class, id); !barred {
 			taken := v.taken(&class)
