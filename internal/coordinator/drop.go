@@ -34,7 +34,7 @@ func (c *Coordinator) Drop(ctx context.Context, from v1.HostName, req *Drop) (*D
 	if err == nil {
 		h.settled = req.Turn
 	}
-	reported := l != nil && l.reported
+	reported, again := l != nil && l.reported, c.pollAfter()
 	c.mu.Unlock()
 	if err != nil {
 		return nil, err
@@ -53,7 +53,7 @@ func (c *Coordinator) Drop(ctx context.Context, from v1.HostName, req *Drop) (*D
 		g.most = unbounded
 	}
 	if !g.any() {
-		return &DropAnswer{RetryAfter: g.again, Why: string(placement.TooFew)}, nil
+		return &DropAnswer{RetryAfter: again, Why: string(placement.TooFew)}, nil
 	}
 	if err := c.cat.Update(g.grant); err != nil {
 		return nil, fmt.Errorf("drop: %w", err)
@@ -95,7 +95,6 @@ type granting struct {
 	view    *view
 	moves   map[catalog.Key]bool // files of this host that were copied elsewhere for its relief
 	others  map[catalog.Key]bool // files whose surplus is for another host's relief
-	again   time.Duration        // when to ask again in vain
 	looked  int
 	grants  []Grant
 	keys    []catalog.Key
@@ -117,7 +116,6 @@ func (g *granting) look() {
 	defer g.c.mu.Unlock()
 	g.view = g.c.look()
 	g.moves, g.others = g.c.reliefs.split(g.view.holder(g.id).Host)
-	g.again = g.c.pollAfter()
 }
 
 func (g *granting) any() bool {

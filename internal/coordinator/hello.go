@@ -141,7 +141,7 @@ func (c *Coordinator) onlyHere(h *host, infos []LocationInfo) (own []LocationInf
 			own = append(own, info)
 			continue
 		}
-		if c.clock().Sub(o.seen) > c.hostTimeout() {
+		if !c.heard(o, c.clock()) {
 			c.unlist(l, o.seen)
 			own = append(own, info)
 			continue

@@ -65,7 +65,7 @@ func (c *Coordinator) renewLife(h *host) {
 	h.life = c.draw()
 }
 
-// echo is what a host's next message is to repeat. The caller holds c.mu, as those of the next two do.
+// echo is what a host's next message is to repeat. The caller holds c.mu, as those of the next three do.
 func (c *Coordinator) echo(h *host) Echo { return Echo{Life: h.life, At: c.cfg.Boottime()} }
 
 // heed takes note of what a host's message proves.
@@ -75,6 +75,9 @@ func (c *Coordinator) heed(h *host, e Echo) {
 		h.lived = e.At
 	}
 }
+
+// heard tells whether anything came from a host within hostTimeout.
+func (c *Coordinator) heard(h *host, now time.Time) bool { return now.Sub(h.seen) <= c.hostTimeout() }
 
 // lives tells whether a host certainly lived within hostTimeout.
 func (c *Coordinator) lives(h *host) bool {
@@ -100,7 +103,7 @@ func (c *Coordinator) admit(from v1.HostName, source v1.SourceName) (*host, erro
 	}
 	now := c.clock()
 	c.awake(now)
-	if h.seen.IsZero() || now.Sub(h.seen) > c.hostTimeout() {
+	if !c.heard(h, now) {
 		c.stale = true // it is live again
 	}
 	h.seen = now
@@ -217,7 +220,7 @@ func (c *Coordinator) judge(f *holderFacts, v *view, info HostInfo) {
 			latest := l.left
 			if l.listed {
 				latest = h.seen
-				f.heard = v.now.Sub(h.seen) <= c.hostTimeout()
+				f.heard = c.heard(h, v.now)
 				f.live = f.heard && c.lives(h)
 			}
 			if latest.After(last) {
@@ -243,14 +246,14 @@ func (c *Coordinator) hostRoom(now time.Time, info HostInfo) placement.Host {
 		return p
 	}
 	p.Sought = h.sought
-	live := now.Sub(h.seen) <= c.hostTimeout()
+	heard := c.heard(h, now)
 	for _, l := range h.locations {
 		if !l.listed {
 			continue
 		}
 		p.Capacity += l.info.Capacity
 		p.Leaving = p.Leaving || l.info.Draining || l.info.Used > l.info.Capacity && l.info.Capacity > 0
-		if live && l.open(info) {
+		if heard && l.open(info) {
 			p.Open = true
 			p.Room += max(l.room, 0)
 			p.MaxFile = max(p.MaxFile, l.largest())

@@ -283,13 +283,14 @@ func (k *picker) sand() {
 
 // relief gives what is to be copied here so that another host can drop it.
 func (k *picker) relief() {
+	leaving := k.c.reliefs.leaving(k.h.name)
 	for _, r := range k.c.reliefs.waiting(k.h.name) {
 		if k.full() || k.err != nil {
 			return
 		}
 		switch {
 		case k.c.claims.of(r.key, k.h.name) != nil: // on its way
-		case r.size > k.h.roomiest()+k.c.reliefs.leaving(k.h.name):
+		case r.size > k.h.roomiest()+leaving:
 			k.c.reliefs.remove(r.key) // others have taken the room: it is planned anew
 			k.c.stale = true
 		case k.fits(r.size) && k.free(r.key):

@@ -167,12 +167,15 @@ func (rs *reliefs) of(id catalog.HolderID) (files int, bytes int64) {
 
 func (rs *reliefs) remove(key catalog.Key) { delete(rs.byKey, key) }
 
-func (rs *reliefs) add(r *relief) bool {
+func (rs *reliefs) add(r *relief, now time.Time) bool {
 	if rs.byKey == nil {
 		rs.byKey = make(map[catalog.Key]*relief)
 	}
 	if _, ok := rs.byKey[r.key]; ok || len(rs.byKey) >= maxReliefs {
 		return false
+	}
+	if len(rs.byKey) == 0 {
+		rs.moved = now
 	}
 	rs.byKey[r.key] = r
 	return true
@@ -336,10 +339,7 @@ func (v *view) roomFor(class *catalog.Class) (most int64) {
 
 // move has a file copied to a host, so that a holder may drop it.
 func (c *Coordinator) move(v *view, m catalog.Member, from catalog.HolderID, to v1.HostName) {
-	if len(c.reliefs.byKey) == 0 {
-		c.reliefs.moved = v.now
-	}
-	if c.reliefs.add(&relief{key: m.Key, size: m.Size, from: from, host: v.holder(from).Host, to: to, until: c.clock().Add(c.polled(reliefTime))}) {
+	if c.reliefs.add(&relief{key: m.Key, size: m.Size, from: from, host: v.holder(from).Host, to: to, until: c.clock().Add(c.polled(reliefTime))}, v.now) {
 		c.stale = true
 	}
 }

@@ -128,7 +128,7 @@ func (c *Coordinator) hostState(v *view, i int, held sum) HostState {
 	s := HostState{Name: v.hosts[i].Name, Replicas: held.files, Bytes: held.bytes, Lost: c.lost[v.hosts[i].Name]}
 	if h := c.hosts[s.Name]; h != nil {
 		s.LastSeen = h.seen
-		s.Live = v.now.Sub(h.seen) <= c.hostTimeout()
+		s.Live = c.heard(h, v.now)
 	}
 	return s
 }
