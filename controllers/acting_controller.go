@@ -229,13 +229,12 @@ func (r *ActingReconciler) act(ctx context.Context, want *v1.Source, by ListingA
 	if err := r.Set.stop(k); err != nil {
 		return err
 	}
-	from := Listing{Location: by.Location}
-	cat, version, err := r.fill(ctx, k.name, &from)
+	cat, from, version, err := r.fill(ctx, k.name, by.Location)
 	if err != nil {
 		return err
 	}
 	config := r.Coordinator
-	config.Source, config.Cluster, config.Catalog, config.Tree = *want, cluster, cat, noTree{}
+	config.Source, config.Cluster, config.Catalog, config.Tree = *want, cluster, cat, NoTree{}
 	config.Host, config.Acting, config.Listing = want.Spec.Host, true, version
 	config.Log = config.Log.WithValues("source", k.name)
 	config.Events = func(reason, message string) { r.Event(k.name, true, reason, message) }
@@ -255,29 +254,35 @@ func (r *ActingReconciler) act(ctx context.Context, want *v1.Source, by ListingA
 }
 
 // fill makes a catalog of the listing in a location of this host.
-func (r *ActingReconciler) fill(ctx context.Context, name v1.SourceName, from *Listing) (cat *catalog.Catalog, version string, err error) {
-	listing, version, err := r.Open(ctx, name, from.Location)
+func (r *ActingReconciler) fill(ctx context.Context, name v1.SourceName, at v1.LocationName) (cat *catalog.Catalog, from Listing, version string, err error) {
+	listing, version, err := r.Open(ctx, name, at)
 	if err != nil {
-		return nil, "", fmt.Errorf("open listing: %w", err)
+		return nil, Listing{}, "", fmt.Errorf("open listing: %w", err)
 	}
 	defer listing.Close()
+	cat, from, err = OpenListed(ctx, r.catalogPath(name), catalog.Options{Clock: r.Coordinator.Clock, NoSync: true}, listing)
+	from.Location = at
+	return cat, from, version, err
+}
+
+// OpenListed makes a catalog of a listing, in place of whatever is at path. The caller closes it. The Listing says nothing of where it lies.
+func OpenListed(ctx context.Context, path string, o catalog.Options, listing io.Reader) (*catalog.Catalog, Listing, error) {
 	header, entries, err := manifest.Read(listing)
 	if err != nil {
-		return nil, "", err
+		return nil, Listing{}, err
 	}
-	from.Time = header.Time
-	path := r.catalogPath(name)
+	from := Listing{Time: header.Time}
 	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, "", err
+		return nil, Listing{}, err
 	}
-	cat, err = catalog.Open(path, catalog.Options{Clock: r.Coordinator.Clock, NoSync: true})
+	cat, err := catalog.Open(path, o)
 	if err != nil {
-		return nil, "", err
+		return nil, Listing{}, err
 	}
 	if err := cat.Fill(ctx, filesOf(entries, &from.Unknown)); err != nil {
-		return nil, "", errors.Join(err, cat.Close())
+		return nil, Listing{}, errors.Join(err, cat.Close())
 	}
-	return cat, version, nil
+	return cat, from, nil
 }
 
 // filesOf are the files of a listing that can be told by their bytes: those whose digest was known when it was made. It counts the others.
@@ -299,13 +304,13 @@ func filesOf(entries iter.Seq2[manifest.Entry, error], unknown *int64) iter.Seq2
 	}
 }
 
-// noTree is the tree of a source whose host is not there: it cannot tell.
-type noTree struct{}
+// NoTree is the tree of a source whose host is not there: it cannot tell.
+type NoTree struct{}
 
 // Stat implements coordinator.Tree.
-func (noTree) Stat(context.Context, v1.RelPath) (tree.Entry, error) { return tree.Entry{}, errNoTree }
+func (NoTree) Stat(context.Context, v1.RelPath) (tree.Entry, error) { return tree.Entry{}, errNoTree }
 
 // Digest implements coordinator.Tree.
-func (noTree) Digest(context.Context, v1.RelPath, tree.Entry) (v1.Digest, error) {
+func (NoTree) Digest(context.Context, v1.RelPath, tree.Entry) (v1.Digest, error) {
 	return v1.Digest{}, errNoTree
 }

@@ -6,8 +6,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
-	"os"
 	"path/filepath"
 	"slices"
 	"time"
@@ -18,8 +16,6 @@ import (
 	"clusterbackup/controllers"
 	"clusterbackup/internal/catalog"
 	"clusterbackup/internal/coordinator"
-	"clusterbackup/internal/manifest"
-	"clusterbackup/internal/tree"
 )
 
 // acting is a host that acts for a source, as its clients call it.
@@ -45,42 +41,6 @@ func (s *source) list() {
 	s.listing, s.listed = listing.Bytes(), version
 }
 
-// nowhere is the tree of a source whose host is not there.
-type nowhere struct{}
-
-// Stat implements coordinator.Tree.
-func (nowhere) Stat(context.Context, v1.RelPath) (tree.Entry, error) { return tree.Entry{}, errDown }
-
-// Digest implements coordinator.Tree.
-func (nowhere) Digest(context.Context, v1.RelPath, tree.Entry) (v1.Digest, error) {
-	return v1.Digest{}, errDown
-}
-
-// openListing makes a catalog of a listing.
-func openListing(path string, o catalog.Options, listing []byte) (*catalog.Catalog, error) {
-	_, entries, err := manifest.Read(bytes.NewReader(listing))
-	if err != nil {
-		return nil, err
-	}
-	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, err
-	}
-	cat, err := catalog.Open(path, o)
-	if err != nil {
-		return nil, err
-	}
-	return cat, cat.Fill(context.Background(), func(yield func(catalog.Listed, error) bool) {
-		for e, err := range entries {
-			if err == nil && (e.Type != manifest.File || e.Digest.IsZero()) {
-				continue
-			}
-			if !yield(catalog.Listed{Path: e.Path, Size: e.Size, ModTime: e.ModTime, Mode: e.Mode, Digest: e.Digest}, err) {
-				return
-			}
-		}
-	})
-}
-
 // act has a host act for a source; nil: it does already.
 func (w *world) act(h *host, s *source) *acting {
 	a := &acting{client: controllers.Client{Source: s.name, Coordinator: h.name, Acting: true}, host: h, source: s}
@@ -90,11 +50,11 @@ func (w *world) act(h *host, s *source) *acting {
 	now := func() time.Time { return w.clock.time().Add(h.skew) }
 	path := filepath.Join(w.dir, fmt.Sprintf("%s-%s-acting.db", s.name, h.name))
 	var err error
-	if a.cat, err = openListing(path, catalog.Options{Clock: now, NoSync: true}, s.listing); err != nil {
+	if a.cat, _, err = controllers.OpenListed(context.Background(), path, catalog.Options{Clock: now, NoSync: true}, bytes.NewReader(s.listing)); err != nil {
 		w.fail("open listing of %s: %v", s.name, err)
 		return nil
 	}
-	a.coord, err = coordinator.New(coordinator.Config{Source: s.spec(), Cluster: w.cluster(), Host: s.host.name, Catalog: a.cat, Tree: nowhere{}, Clock: now,
+	a.coord, err = coordinator.New(coordinator.Config{Source: s.spec(), Cluster: w.cluster(), Host: s.host.name, Catalog: a.cat, Tree: controllers.NoTree{}, Clock: now,
 		Acting: true, Hosts: w.hostInfos, Log: logr.Discard(), Life: w.rng.Uint64() | 1})
 	if err != nil {
 		w.fail("act for %s: %v", s.name, err)
