@@ -31,7 +31,10 @@ func (c *Cursor) move(path string, enter func(string) (Folder, error)) (Folder, 
 // Find opens the folder at path.
 func (c *Cursor) Find(path string) (Folder, error) { return c.move(path, c.Top.Open) }
 
+// FolderMode is the mode of the folders that Make makes, less the process's umask.
+const FolderMode = 0o755
+
 // Make opens the folder at path and makes what is missing of it.
 func (c *Cursor) Make(path string, made func(string)) (Folder, error) {
-	return c.move(path, func(p string) (Folder, error) { return c.Top.Ensure(p, 0o755, made) })
+	return c.move(path, func(p string) (Folder, error) { return c.Top.Ensure(p, FolderMode, made) })
 }

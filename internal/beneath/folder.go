@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -181,10 +182,10 @@ func (f Folder) OpenRegular(name string) (fd int, st unix.Stat_t, err error) {
 	return fd, st, err
 }
 
-// Create opens a file to write, empty.
-func (f Folder) Create(name string) (fd int, err error) {
+// Create opens a file to write, empty. If it is new it has the mode, less the process's umask.
+func (f Folder) Create(name string, mode uint32) (fd int, err error) {
 	err = Retry(func() (err error) {
-		fd, err = unix.Openat(f.fd, name, unix.O_WRONLY|unix.O_CREAT|unix.O_TRUNC|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0o600)
+		fd, err = unix.Openat(f.fd, name, unix.O_WRONLY|unix.O_CREAT|unix.O_TRUNC|unix.O_NOFOLLOW|unix.O_CLOEXEC, mode)
 		return err
 	})
 	return fd, err
@@ -325,3 +326,32 @@ func IsFolder(st *unix.Stat_t) bool { return uint32(st.Mode)&unix.S_IFMT == unix
 
 // ModTime is the modification time in nanoseconds since 1970.
 func ModTime(st *unix.Stat_t) int64 { return st.Mtim.Nano() }
+
+// ReadFull fills buf from an open file; io.EOF means that the file ended with what was read.
+func ReadFull(fd int, buf []byte) (n int, err error) {
+	for n < len(buf) {
+		var k int
+		err := Retry(func() (err error) { k, err = unix.Read(fd, buf[n:]); return err })
+		if err != nil {
+			return n, err
+		}
+		if k == 0 {
+			return n, io.EOF
+		}
+		n += k
+	}
+	return n, nil
+}
+
+// WriteAll writes all of buf to an open file.
+func WriteAll(fd int, buf []byte) error {
+	for len(buf) > 0 {
+		var k int
+		err := Retry(func() (err error) { k, err = unix.Write(fd, buf); return err })
+		if err != nil {
+			return err
+		}
+		buf = buf[k:]
+	}
+	return nil
+}

@@ -62,7 +62,7 @@ func TestNoLinkIsFollowed(t *testing.T) {
 	if _, _, err := a.OpenRegular("link"); !errors.Is(err, ErrNotRegular) {
 		t.Errorf("open a link as a file: %v", err)
 	}
-	if fd, err := a.Create("link"); err == nil {
+	if fd, err := a.Create("link", 0o600); err == nil {
 		unix.Close(fd)
 		t.Error("wrote to the file behind a link")
 	}
@@ -97,7 +97,7 @@ func TestPathsOfAnyLength(t *testing.T) {
 	path := strings.TrimSuffix(strings.Repeat(strings.Repeat("n", 250)+"/", 30), "/")
 	at, err := top.Ensure(path, 0o755, func(string) {})
 	must(t, err)
-	fd, err := at.Create("file")
+	fd, err := at.Create("file", 0o600)
 	must(t, err)
 	must(t, unix.Close(fd))
 	at.Close()

@@ -282,23 +282,28 @@ func (l *Location) dropIdleIf(drop func(partial beneath.Folder, name string) boo
 }
 
 // probe finds out what the file system can: whether it takes different names for the same, as those of macOS and FAT do, and whether
-// it knows hard links.
+// it knows hard links; and what mode a folder gets that we make.
 func (l *Location) probe() error {
 	partial, err := l.top.Open(partialRoot)
 	if err != nil {
 		return err
 	}
 	defer partial.Close()
-	probe, err := partial.Ensure("probe", 0o700, func(string) {})
+	probe, err := partial.Ensure("probe", beneath.FolderMode, func(string) {})
 	if err != nil {
 		return err
 	}
 	defer probe.Close()
-	fd, err := probe.Create("file")
+	fd, err := probe.Create("file", 0o600)
 	if err != nil {
 		return err
 	}
 	_ = unix.Close(fd)
+	st, err := probe.Stat(".")
+	if err != nil {
+		return err
+	}
+	l.folderMode = uint32(st.Mode) & 0o7777
 	l.links = probe.Link("file", probe, "link") == nil
 	l.folds, err = probe.Exists("FILE")
 	return errors.Join(err, partial.RemoveTree("probe"))

@@ -36,7 +36,7 @@ func (l *Location) markClosed() error {
 		return fmt.Errorf("mark location closed: %w", err)
 	}
 	defer at.Close()
-	fd, err := at.Create(base)
+	fd, err := at.Create(base, 0o600)
 	if err != nil {
 		return fmt.Errorf("mark location closed: %w", err)
 	}

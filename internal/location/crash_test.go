@@ -44,6 +44,8 @@ func child() int {
 	switch os.Getenv(childEnv) {
 	case "publish":
 		put(t, l, generation(2)...)
+	case "folders":
+		put(t, l, newFolders()...)
 	case "retire":
 		_, err = l.Retire(context.Background(), photos, []v1.RelPath{"d/0", "d/1", "d/2"}, time.Hour, nil)
 	case "drop":
@@ -80,6 +82,16 @@ func generation(n uint64) (files []file) {
 		files = append(files, file{v1.RelPath(fmt.Sprintf("d/%d", i)), fmt.Sprintf("file %d version %d", i, n), n})
 	}
 	return files
+}
+
+// newFolders are files of which some can only get their names one by one, others with their whole folder.
+func newFolders() (files []file) {
+	for _, dir := range []string{"d/new", "new", "new/below", "new/below/further", "other"} {
+		for i := range 3 {
+			files = append(files, file{v1.RelPath(fmt.Sprintf("%s/%d", dir, i)), fmt.Sprintf("file %d in %s", i, dir), 2})
+		}
+	}
+	return append(files, file{"d/12", "one more", 2})
 }
 
 func doomed(paths ...v1.RelPath) (all []Doomed) {
@@ -127,6 +139,7 @@ func TestCrashAtEveryStep(t *testing.T) {
 		steps []string
 	}{
 		{"publish", []string{"intents:1", "aside:1", "renamed:1", "renamed:7", "renamed:12", "synced:1", "recorded:1"}},
+		{"folders", []string{"intents:1", "renamed:1", "renamed:2", "renamed:3", "renamed:4", "synced:1", "recorded:1"}},
 		{"retire", []string{"retireIntents:1", "retireMoved:1", "retireMoved:3"}},
 		{"drop", []string{"dropIntents:1", "dropped:1", "dropped:3"}},
 		{"expire", []string{"expireIntents:1", "expired:1", "expired:12"}},
@@ -176,6 +189,7 @@ func crash(t *testing.T, what, step string, env ...string) {
 		}
 	}
 	put(t, l, generation(3)...) // and it goes on
+	put(t, l, newFolders()...)
 	audit(t, l)
 }
 

@@ -25,7 +25,7 @@ func (l *Location) replaceKept(ctx context.Context, dir, name string, write func
 	}
 	defer at.Close()
 	tmp := unfinished + name
-	fd, err := at.Create(tmp)
+	fd, err := at.Create(tmp, 0o600)
 	if err != nil {
 		return err
 	}

@@ -48,19 +48,21 @@ type Config struct {
 
 // Location is one open location.
 type Location struct {
-	cfg       Config
-	root      string
-	id        identity
-	identity  []byte // location.json as it was read
-	top       beneath.Folder
-	locked    *os.File // nil: the file system knows no locks
-	device    uint64
-	inode     uint64
-	wholeSync bool // one sync of the file system may stand for many of files
-	folds     bool // the file system takes different names for the same
-	links     bool // it knows hard links
-	db        *bbolt.DB
-	space     *space
+	cfg      Config
+	root     string
+	id       identity
+	identity []byte // location.json as it was read
+	top      beneath.Folder
+	locked   *os.File // nil: the file system knows no locks
+	device   uint64
+	inode    uint64
+	// folderMode is the mode that a folder gets here that we make.
+	folderMode uint32
+	wholeSync  bool // one sync of the file system may stand for many of files
+	folds      bool // the file system takes different names for the same
+	links      bool // it knows hard links
+	db         *bbolt.DB
+	space      *space
 
 	// mu is held while files are moved: there is one set of intents at a time.
 	mu         sync.Mutex

@@ -43,6 +43,8 @@ type arrival struct {
 	aside *intent
 	// blocks are for verifying a large one by samples; nil: it is not large.
 	blocks *blocks
+	// inFolder: it gets its name with a whole folder.
+	inFolder bool
 }
 
 // Publish makes replicas of the files: checks and hashes them, makes them durable, gives them their real names and records them, the
@@ -169,6 +171,7 @@ func (b *Batch) place(ctx context.Context, arrivals []*arrival) error {
 		return err
 	}
 	b.fit(good(arrivals))
+	moves := b.planFolders(good(arrivals))
 	if err := b.clearWay(ctx, good(arrivals)); err != nil {
 		return err
 	}
@@ -180,7 +183,7 @@ func (b *Batch) place(ctx context.Context, arrivals []*arrival) error {
 		return fmt.Errorf("write intents: %w", err)
 	}
 	l.fault("intents")
-	if err := b.move(ready); err != nil {
+	if err := b.move(ready, moves); err != nil {
 		return l.unsettled(err)
 	}
 	if err := b.record(ready); err != nil {
@@ -229,6 +232,9 @@ func (b *Batch) clearWay(ctx context.Context, arrivals []*arrival) error {
 	versions := beneath.Cursor{Top: b.l.top}
 	defer versions.Close()
 	for _, a := range arrivals {
+		if a.inFolder {
+			continue
+		}
 		if err := b.clearFor(ctx, a, &to); err != nil {
 			if b.l.state() != nil {
 				return err
@@ -300,7 +306,7 @@ func (b *Batch) intents(arrivals []*arrival) []*intent {
 
 // move sets the old ones aside, durably, and puts the new ones in their place, durably. Until the new one has the name, the old one
 // keeps it where the file system knows hard links.
-func (b *Batch) move(arrivals []*arrival) error {
+func (b *Batch) move(arrivals []*arrival, folders []folderMove) error {
 	anyAside, err := b.setAside(arrivals)
 	if err != nil {
 		return err
@@ -314,8 +320,12 @@ func (b *Batch) move(arrivals []*arrival) error {
 	from, to := beneath.Cursor{Top: b.sync.top}, beneath.Cursor{Top: b.sync.top}
 	defer from.Close()
 	defer to.Close()
+	for _, f := range folders {
+		b.moveFolder(f)
+		b.l.fault("renamed")
+	}
 	for _, a := range arrivals {
-		if a.out.Err == nil {
+		if a.out.Err == nil && !a.inFolder {
 			a.out.Err = b.rename(a, &from, &to)
 			b.l.fault("renamed")
 		}
