@@ -4,8 +4,8 @@
 //
 // A host with a source runs a coordinator for it (internal/coordinator): it keeps the catalog (internal/catalog) of the source's
 // files and of who holds which, fed by a scan (internal/tree), and only ever answers. A host with a location
-// (internal/location) runs the client's loops (controllers) which ask every coordinator what is to be done, copy files with
-// rsync (internal/rsync), and confirm what they have. Decisions that need thought (who takes which file, who may drop one) are
+// (internal/location) runs the client's loops (controllers) which ask every coordinator what is to be done, copy files, whole
+// (internal/stream) or what differs (internal/rsync), and confirm what they have. Decisions that need thought (who takes which file, who may drop one) are
 // pure functions in internal/placement.
 //
 // The loops run on the engine in reconcile; hosts talk through transport; who is who is internal/pki. internal/daemon wires a

@@ -13,7 +13,7 @@ import (
 	"clusterbackup/internal/rsync"
 )
 
-// batch claims some files and brings them here: rsync into partial, hash, sync, publish, confirm. It returns how many are
+// batch claims some files and brings them here: bring them into partial, hash, sync, publish, confirm. It returns how many are
 // confirmed now, or at least copied; 0: there is nothing to claim, or nothing came. again is shared by batches of one location: when to
 // claim again if one of them did in vain, 0 if none did yet.
 func (r *CopyReconciler) batch(ctx context.Context, s *Session, l *OpenLocation, extra bool, again *atomic.Int64) (int, error) {
@@ -42,6 +42,8 @@ type copyBatch struct {
 	files    []coordinator.Claimed
 	origin   *coordinator.Origin
 	space    Reservation
+	// refused are files that cannot be written here, and why.
+	refused  map[v1.RelPath]error
 	released []coordinator.Released
 }
 
@@ -167,19 +169,15 @@ func (b *copyBatch) giveAll(reason string, err error) {
 }
 
 func (b *copyBatch) fetch(ctx context.Context, partial Batch) error {
-	f := Fetch{Dest: partial.Dir(), Origin: b.origin}
-	held := false
+	f := Fetch{Files: b.files, Dest: partial.Dir(), Earlier: b.location.SourceDir(b.session.client.Source), Origin: b.origin}
 	for _, file := range b.files {
-		f.Files = append(f.Files, file.Path)
-		held = held || file.Held
 		// Files that have grown since they were claimed must not take more than was reserved.
 		f.MaxSize = max(f.MaxSize, file.Size, 1)
 		f.MaxBytes += file.Size
 	}
 	f.MaxBytes = max(f.MaxBytes, 1)
-	if held {
-		f.CopyDest = []string{b.location.SourceDir(b.session.client.Source)}
-	}
+	b.refused = map[v1.RelPath]error{}
+	f.Refused = func(path v1.RelPath, why error) { b.refused[path] = why }
 	f.Received = func(bytes int) {
 		b.Counters.Add(b.session.client.Source, b.location.Name, Count{ReceivedBytes: int64(bytes)})
 	}
@@ -209,6 +207,9 @@ func (b *copyBatch) confirm(ctx context.Context, published []location.Published,
 		switch {
 		case p.Err != nil && broken != nil:
 			b.give(b.files[i], reasonFor(broken), broken.Error())
+			continue
+		case p.Err != nil && b.refused[b.files[i].Path] != nil:
+			b.give(b.files[i], coordinator.ReasonFailed, b.refused[b.files[i].Path].Error())
 			continue
 		case p.Err != nil:
 			b.give(b.files[i], reasonOf(p.Err), p.Err.Error())

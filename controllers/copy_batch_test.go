@@ -10,6 +10,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	v1 "clusterbackup/api/v1"
+	"clusterbackup/internal/ask"
 	"clusterbackup/internal/coordinator"
 	"clusterbackup/internal/location"
 	"clusterbackup/internal/rsync"
@@ -89,7 +90,7 @@ func TestWhatCameBeforeATransferBrokeOffIsTaken(t *testing.T) {
 		ended  error
 		reason string
 	}{
-		"the connection broke": {rsync.ErrBroken, reasonInterrupted},
+		"the connection broke": {ask.ErrBroken, reasonInterrupted},
 		"a file is at fault":   {rsync.ErrFailed, coordinator.ReasonFailed},
 		"it came to its end":   {nil, coordinator.ReasonVanished},
 	} {

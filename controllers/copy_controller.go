@@ -31,7 +31,7 @@ type CopyReconciler struct {
 	Locations Locations
 	// Wanted tells whether this host still is a client of that coordinator.
 	Wanted func(Client) bool
-	// Fetch brings files of a source here; rsync.ErrFailed means that files are at fault.
+	// Fetch brings files of a source here, what of them can be had; rsync.ErrFailed means that files are at fault.
 	Fetch func(context.Context, Client, Fetch) error
 	// Allowed tells whether copies may run now (a host's windows).
 	Allowed func() bool
@@ -59,18 +59,19 @@ type CopyReconciler struct {
 
 // Fetch says what to bring from a source, and where to.
 type Fetch struct {
-	Files []v1.RelPath
+	Files []coordinator.Claimed
 	// Origin is the location to bring them from; nil: the source itself.
 	Origin *coordinator.Origin
-	// Dest is the folder to bring them to, CopyDest are folders where earlier versions may lie.
-	Dest     string
-	CopyDest []string
+	// Dest is the folder to bring them to; what an interrupted copy left there may be gone on with. Earlier is where earlier versions of
+	// those lie that are Held.
+	Dest, Earlier string
 	// MaxSize is how large a file may be, in bytes; larger ones don't come.
 	MaxSize int64
 	// MaxBytes is how much may come in all; rsync.ErrTooLarge says that there was more.
 	MaxBytes int64
-	// Received is told of bytes as they come over the wire.
+	// Received is told of bytes as they come over the wire, Refused of files that cannot be written here, and why.
 	Received func(bytes int)
+	Refused  func(v1.RelPath, error)
 }
 
 type manifestKey struct {

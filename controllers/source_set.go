@@ -47,6 +47,23 @@ func (r *RunningSource) Check() error {
 	return err
 }
 
+// Summer computes the digests of files while they are sent to holders, which the coordinator asks for when they are there. nil: the tree
+// is not there.
+func (r *RunningSource) Summer() *tree.Summer {
+	t := r.tree.get()
+	if t == nil {
+		return nil
+	}
+	return t.Summer(func(path v1.RelPath) (known bool) {
+		_ = r.Catalog.View(func(tx *catalog.Tx) error {
+			_, e, err := tx.Find(path)
+			known = e != nil && !e.Digest.IsZero()
+			return err
+		})
+		return known
+	})
+}
+
 type keptSource struct {
 	name    v1.SourceName
 	running *RunningSource // nil while nothing can be answered for it

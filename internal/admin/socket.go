@@ -18,7 +18,7 @@ const SocketName = "cbd.sock"
 const (
 	// SocketDatagrams: the transport's datagrams, answered by Register.
 	SocketDatagrams = 'd'
-	// SocketRsync: a line with the name of the host that is to serve, then what internal/rsync's Ask says.
+	// SocketRsync: a line with the name of the host that is to serve, then what internal/ask says.
 	SocketRsync = 'r'
 )
 

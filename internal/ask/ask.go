@@ -1,4 +1,6 @@
-package rsync
+// Package ask is how a connection that carries files begins: the one side asks for the files of a source or a location, the other says
+// yes or why not. What follows is internal/rsync's or internal/stream's, as the connection's protocol (ALPN) says.
+package ask
 
 import (
 	"encoding/binary"
@@ -9,9 +11,6 @@ import (
 	"net"
 	"time"
 )
-
-// ALPN is the protocol's name in TLS: one connection, a request, an answer, then rsync's bytes.
-const ALPN = "cb-rsync/1"
 
 // Kinds of what can be served.
 const (
@@ -28,8 +27,14 @@ type Request struct {
 // maxFrame bounds a request and an answer, in bytes.
 const maxFrame = 4096
 
-// ErrMalformed: what the peer sent is no request.
-var ErrMalformed = errors.New("malformed request")
+// What can be answered, and what can go wrong with it.
+var (
+	ErrDenied      = errors.New("the peer refused")
+	ErrUnavailable = errors.New("the peer cannot serve it now")
+	ErrBroken      = errors.New("the connection broke")
+	// ErrMalformed: what the peer sent is no request.
+	ErrMalformed = errors.New("malformed request")
+)
 
 const (
 	codeOK = iota
@@ -42,7 +47,7 @@ type answer struct {
 	Message string `json:"message,omitempty"`
 }
 
-// Ask sends the request and waits for the answer, at most timeout. nil: the connection now speaks rsync. ErrDenied,
+// Ask sends the request and waits for the answer, at most timeout. nil: the connection now speaks its own protocol. ErrDenied,
 // ErrUnavailable: the peer's answer, with its reason; ErrBroken: there was none.
 func Ask(conn net.Conn, req Request, timeout time.Duration) error {
 	var got answer
@@ -75,7 +80,7 @@ func Receive(conn net.Conn, timeout time.Duration) (Request, error) {
 	return req, nil
 }
 
-// Accept says yes. ServeModule follows.
+// Accept says yes. What serves the files follows.
 func Accept(conn net.Conn) error { return reply(conn, answer{Code: codeOK}) }
 
 // Deny says no; the reason is shown to people at the other end.
@@ -120,7 +125,7 @@ func writeFrame(w io.Writer, v any) error {
 	return err
 }
 
-// readFrame reads no byte beyond the frame: rsync's follow.
+// readFrame reads no byte beyond the frame: others' follow.
 func readFrame(r io.Reader, v any) error {
 	var size [2]byte
 	if _, err := io.ReadFull(r, size[:]); err != nil {

@@ -1,4 +1,4 @@
-package rsync_test
+package ask_test
 
 import (
 	"errors"
@@ -8,7 +8,7 @@ import (
 	"testing"
 	"time"
 
-	"clusterbackup/internal/rsync"
+	"clusterbackup/internal/ask"
 )
 
 // connected is both ends of a TCP connection.
@@ -26,22 +26,22 @@ func connected(t testing.TB) (near, far net.Conn) {
 }
 
 func TestAskAndItsAnswers(t *testing.T) {
-	req := rsync.Request{Kind: rsync.KindLocation, Name: "attic"}
+	req := ask.Request{Kind: ask.KindLocation, Name: "attic"}
 	for name, c := range map[string]struct {
 		answer func(net.Conn) error
 		want   error
 		text   string
 	}{
-		"yes":     {rsync.Accept, nil, ""},
-		"no":      {func(c net.Conn) error { return rsync.Deny(c, "not yours "+strings.Repeat("!", 9999)) }, rsync.ErrDenied, "not yours"},
-		"not now": {func(c net.Conn) error { return rsync.Decline(c, "not mounted") }, rsync.ErrUnavailable, "not mounted"},
-		"gone":    {func(c net.Conn) error { return c.Close() }, rsync.ErrBroken, ""},
-		"babble":  {func(c net.Conn) error { _, err := io.WriteString(c, "HTTP/1.1 400"); return err }, rsync.ErrBroken, ""},
+		"yes":     {ask.Accept, nil, ""},
+		"no":      {func(c net.Conn) error { return ask.Deny(c, "not yours "+strings.Repeat("!", 9999)) }, ask.ErrDenied, "not yours"},
+		"not now": {func(c net.Conn) error { return ask.Decline(c, "not mounted") }, ask.ErrUnavailable, "not mounted"},
+		"gone":    {func(c net.Conn) error { return c.Close() }, ask.ErrBroken, ""},
+		"babble":  {func(c net.Conn) error { _, err := io.WriteString(c, "HTTP/1.1 400"); return err }, ask.ErrBroken, ""},
 	} {
 		near, far := connected(t)
 		asked := make(chan error, 1)
-		go func() { asked <- rsync.Ask(near, req, 10*time.Second) }()
-		got, err := rsync.Receive(far, 10*time.Second)
+		go func() { asked <- ask.Ask(near, req, 10*time.Second) }()
+		got, err := ask.Receive(far, 10*time.Second)
 		if err != nil || got != req {
 			t.Errorf("%s: received %+v, %v", name, got, err)
 		}
@@ -73,12 +73,12 @@ func TestReceiveRefusesWhatIsNoRequest(t *testing.T) {
 		near, far := connected(t)
 		_, err := io.WriteString(near, sent)
 		must(t, err)
-		if _, err := rsync.Receive(far, 10*time.Second); !errors.Is(err, rsync.ErrMalformed) {
+		if _, err := ask.Receive(far, 10*time.Second); !errors.Is(err, ask.ErrMalformed) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
 	_, far := connected(t)
-	if _, err := rsync.Receive(far, time.Millisecond); err == nil {
+	if _, err := ask.Receive(far, time.Millisecond); err == nil {
 		t.Error("silence was taken for a request")
 	}
 }
@@ -88,10 +88,17 @@ func FuzzReceive(f *testing.F) {
 	f.Fuzz(func(t *testing.T, sent []byte) {
 		near, far := net.Pipe()
 		go func() { near.Write(sent); near.Close() }()
-		req, err := rsync.Receive(far, time.Second)
-		if err == nil && (req.Name == "" || req.Kind != rsync.KindSource && req.Kind != rsync.KindLocation) {
+		req, err := ask.Receive(far, time.Second)
+		if err == nil && (req.Name == "" || req.Kind != ask.KindSource && req.Kind != ask.KindLocation) {
 			t.Errorf("received %+v", req)
 		}
 		far.Close()
 	})
+}
+
+func must(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
 }

@@ -17,6 +17,7 @@ import (
 	v1 "clusterbackup/api/v1"
 	"clusterbackup/internal/admin"
 	"clusterbackup/internal/admin/admintest"
+	"clusterbackup/internal/ask"
 	"clusterbackup/internal/manifest"
 	"clusterbackup/internal/rsync"
 )
@@ -80,16 +81,16 @@ func serveRsync(env *testscript.Env, conn net.Conn) {
 		return
 	}
 	host := strings.TrimSuffix(line, "\n")
-	request, err := rsync.Receive(conn, time.Minute)
+	request, err := ask.Receive(conn, time.Minute)
 	if err != nil {
 		return
 	}
-	if request.Kind != rsync.KindLocation || request.Name != host+"-disk" {
-		_ = rsync.Deny(conn, "no such location")
+	if request.Kind != ask.KindLocation || request.Name != host+"-disk" {
+		_ = ask.Deny(conn, "no such location")
 		return
 	}
 	tool, err := rsync.Find(context.Background())
-	if err != nil || rsync.Accept(conn) != nil {
+	if err != nil || ask.Accept(conn) != nil {
 		return
 	}
 	_ = rsync.ServeModule(context.Background(), conn, tool, rsync.Module{Root: filepath.Join(env.WorkDir, "locations", host)})

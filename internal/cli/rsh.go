@@ -10,6 +10,7 @@ import (
 
 	v1 "clusterbackup/api/v1"
 	"clusterbackup/internal/admin"
+	"clusterbackup/internal/ask"
 	"clusterbackup/internal/rsync"
 )
 
@@ -67,7 +68,7 @@ func (p *Program) carryRsync(ctx context.Context, h holderAddress) error {
 	if err != nil {
 		return fmt.Errorf("%w: %w", rsync.ErrUnreachable, err)
 	}
-	if err := rsync.Ask(conn, rsync.Request{Kind: rsync.KindLocation, Name: string(h.location)}, askTimeout); err != nil {
+	if err := ask.Ask(conn, ask.Request{Kind: ask.KindLocation, Name: string(h.location)}, askTimeout); err != nil {
 		_ = conn.Close()
 		return err
 	}

@@ -58,7 +58,7 @@ func (b *backend) actingStatus(ctx context.Context, o *v1.Source) bool {
 		status, err = b.actingHere(name)
 	} else {
 		var answer *[]byte
-		if answer, err = ask[[]byte](ctx, b.peers, by, actingPrefix+"Status", &actingRequest{name}); err == nil {
+		if answer, err = askHost[[]byte](ctx, b.peers, by, actingPrefix+"Status", &actingRequest{name}); err == nil {
 			err = json.Unmarshal(*answer, status)
 		}
 	}

@@ -341,7 +341,7 @@ func (b *backend) Events(ctx context.Context, query admin.EventQuery) ([]admin.E
 			continue
 		}
 		asking.Go(func() {
-			theirs, err := ask[[]admin.Event](ctx, b.peers, host, "cb.Events", &query)
+			theirs, err := askHost[[]admin.Event](ctx, b.peers, host, "cb.Events", &query)
 			if err != nil {
 				return
 			}

@@ -134,7 +134,7 @@ func (b *backend) topAt(ctx context.Context, host v1.HostName, kind string) []ad
 	if host == b.identity.Host() {
 		return b.topHere(kind)
 	}
-	rows, err := ask[[]admin.TopRow](ctx, b.peers, host, "cb.Top", &topRequest{kind})
+	rows, err := askHost[[]admin.TopRow](ctx, b.peers, host, "cb.Top", &topRequest{kind})
 	if err != nil {
 		return b.topAbsent(host, kind)
 	}

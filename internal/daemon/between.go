@@ -94,7 +94,7 @@ func (b *backend) unfit(ctx context.Context, source *v1.Source) string {
 	}
 	ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
 	defer cancel()
-	why, err := ask[string](ctx, b.peers, source.Spec.Host, "cb.Feasible", &q)
+	why, err := askHost[string](ctx, b.peers, source.Spec.Host, "cb.Feasible", &q)
 	if err != nil {
 		return ""
 	}

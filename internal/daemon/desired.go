@@ -222,7 +222,7 @@ func (g *gossip) announce(ctx context.Context, hosts []*v1.Host) {
 	var telling sync.WaitGroup
 	for _, h := range hosts {
 		if name := v1.HostName(h.Name); name != g.peers.identity.Host() {
-			telling.Go(func() { ask[struct{}](ctx, g.peers, name, "cb.Changed", &changedNotice{g.store.Digest()}) })
+			telling.Go(func() { askHost[struct{}](ctx, g.peers, name, "cb.Changed", &changedNotice{g.store.Digest()}) })
 		}
 	}
 	telling.Wait()
@@ -273,7 +273,7 @@ func (g *gossip) pull(ctx context.Context, host v1.HostName) error {
 	}
 	request := pullRequest{Digest: g.store.Digest(), Seen: g.peers.ages(), Address: g.peers.own(), Version: version.Get().Version}
 	for {
-		answer, err := ask[pullAnswer](ctx, g.peers, host, methodPull, &request)
+		answer, err := askHost[pullAnswer](ctx, g.peers, host, methodPull, &request)
 		if err != nil {
 			return err
 		}

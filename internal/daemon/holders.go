@@ -118,7 +118,7 @@ func (h *holders) at(ctx context.Context, host v1.HostName, source v1.SourceName
 	if host == h.host {
 		return h.here(ctx, source)
 	}
-	found, err := ask[[]admin.Holder](ctx, h.peers, host, "cb.Holders", &holdersRequest{source})
+	found, err := askHost[[]admin.Holder](ctx, h.peers, host, "cb.Holders", &holdersRequest{source})
 	if err != nil {
 		return nil, err
 	}

@@ -13,6 +13,7 @@ import (
 
 	"clusterbackup/internal/pki"
 	"clusterbackup/internal/rsync"
+	"clusterbackup/internal/stream"
 	"clusterbackup/transport"
 )
 
@@ -20,6 +21,7 @@ import (
 const (
 	alpnDatagrams = transport.ALPN
 	alpnRsync     = rsync.ALPN
+	alpnFiles     = stream.ALPN
 	alpnJoin      = pki.JoinProtocol
 )
 

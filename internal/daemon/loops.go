@@ -2,7 +2,6 @@ package daemon
 
 import (
 	"context"
-	"os"
 	"path/filepath"
 	"sync"
 	"time"
@@ -14,7 +13,6 @@ import (
 	"clusterbackup/internal/admin"
 	"clusterbackup/internal/coordinator"
 	"clusterbackup/internal/location"
-	"clusterbackup/internal/rsync"
 	"clusterbackup/reconcile"
 )
 
@@ -261,28 +259,6 @@ func (l *loops) limits() v1.Limits {
 		return *self.Spec.Limits
 	}
 	return v1.Limits{}
-}
-
-// fetch has rsync bring files of a source: through this program as its remote shell.
-func (l *loops) fetch(ctx context.Context, c controllers.Client, f controllers.Fetch) error {
-	program, err := os.Executable()
-	if err != nil {
-		program = "cbd"
-	}
-	host, kind, name, subdir := c.Coordinator, rsync.KindSource, string(c.Source), ""
-	if f.Origin != nil {
-		host, kind, name, subdir = f.Origin.Host, rsync.KindLocation, string(f.Origin.Location), string(c.Source)
-	}
-	p := rsync.Pull{Tool: l.host.tool, Host: string(host), Subdir: subdir, Owner: os.Geteuid() == 0,
-		Files: f.Files, Dest: f.Dest, CopyDest: f.CopyDest, MaxSize: f.MaxSize, MaxBytes: f.MaxBytes,
-		Shell: []string{program, "--state", l.host.options.State, "rsh", "--host", string(host), "--address", l.host.addressOf(host),
-			"--kind", kind, "--name", name}}
-	p.Meter = func(ctx context.Context, bytes int) error {
-		f.Received(bytes)
-		return l.download(ctx, bytes)
-	}
-	_, err = p.Run(ctx)
-	return err
 }
 
 // copiesAllowed tells whether the time of day is within the host's windows.

@@ -119,8 +119,8 @@ func (p *peers) close() {
 	}
 }
 
-// ask calls a method of another host and notes the sign of life.
-func ask[Resp, Req any](ctx context.Context, p *peers, host v1.HostName, method string, request *Req) (*Resp, error) {
+// askHost calls a method of another host and notes the sign of life.
+func askHost[Resp, Req any](ctx context.Context, p *peers, host v1.HostName, method string, request *Req) (*Resp, error) {
 	answer, err := transport.Call[Resp, Req](ctx, p.client(host), method, *request)
 	if err != nil {
 		return nil, err
@@ -145,23 +145,23 @@ type remote struct {
 var _ controllers.Coordinator = remote{}
 
 func (r remote) Hello(ctx context.Context, q *coordinator.Hello) (*coordinator.HelloAnswer, error) {
-	return ask[coordinator.HelloAnswer](ctx, r.peers, r.host, r.prefix+"Hello", q)
+	return askHost[coordinator.HelloAnswer](ctx, r.peers, r.host, r.prefix+"Hello", q)
 }
 
 func (r remote) Inventory(ctx context.Context, q *coordinator.Inventory) (*coordinator.InventoryAnswer, error) {
-	return ask[coordinator.InventoryAnswer](ctx, r.peers, r.host, r.prefix+"Inventory", q)
+	return askHost[coordinator.InventoryAnswer](ctx, r.peers, r.host, r.prefix+"Inventory", q)
 }
 
 func (r remote) Claim(ctx context.Context, q *coordinator.Claim) (*coordinator.ClaimAnswer, error) {
-	return ask[coordinator.ClaimAnswer](ctx, r.peers, r.host, r.prefix+"Claim", q)
+	return askHost[coordinator.ClaimAnswer](ctx, r.peers, r.host, r.prefix+"Claim", q)
 }
 
 func (r remote) Renew(ctx context.Context, q *coordinator.Renew) (*coordinator.RenewAnswer, error) {
-	return ask[coordinator.RenewAnswer](ctx, r.peers, r.host, r.prefix+"Renew", q)
+	return askHost[coordinator.RenewAnswer](ctx, r.peers, r.host, r.prefix+"Renew", q)
 }
 
 func (r remote) Release(ctx context.Context, q *coordinator.Release) (*coordinator.ReleaseAnswer, error) {
-	return ask[coordinator.ReleaseAnswer](ctx, r.peers, r.host, r.prefix+"Release", q)
+	return askHost[coordinator.ReleaseAnswer](ctx, r.peers, r.host, r.prefix+"Release", q)
 }
 
 // confirmRate is how fast, in bytes a second, a coordinator is trusted to read what it has to compare, at the least.
@@ -175,31 +175,31 @@ func (r remote) Confirm(ctx context.Context, q *coordinator.Confirm) (*coordinat
 	}
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute+time.Duration(total/confirmRate)*time.Second)
 	defer cancel()
-	return ask[coordinator.ConfirmAnswer](ctx, r.peers, r.host, r.prefix+"Confirm", q)
+	return askHost[coordinator.ConfirmAnswer](ctx, r.peers, r.host, r.prefix+"Confirm", q)
 }
 
 func (r remote) Report(ctx context.Context, q *coordinator.Report) (*coordinator.ReportAnswer, error) {
-	return ask[coordinator.ReportAnswer](ctx, r.peers, r.host, r.prefix+"Report", q)
+	return askHost[coordinator.ReportAnswer](ctx, r.peers, r.host, r.prefix+"Report", q)
 }
 
 func (r remote) Relieve(ctx context.Context, q *coordinator.Relieve) (*coordinator.RelieveAnswer, error) {
-	return ask[coordinator.RelieveAnswer](ctx, r.peers, r.host, r.prefix+"Relieve", q)
+	return askHost[coordinator.RelieveAnswer](ctx, r.peers, r.host, r.prefix+"Relieve", q)
 }
 
 func (r remote) Drop(ctx context.Context, q *coordinator.Drop) (*coordinator.DropAnswer, error) {
-	return ask[coordinator.DropAnswer](ctx, r.peers, r.host, r.prefix+"Drop", q)
+	return askHost[coordinator.DropAnswer](ctx, r.peers, r.host, r.prefix+"Drop", q)
 }
 
 func (r remote) Dropped(ctx context.Context, q *coordinator.Dropped) (*coordinator.DroppedAnswer, error) {
-	return ask[coordinator.DroppedAnswer](ctx, r.peers, r.host, r.prefix+"Dropped", q)
+	return askHost[coordinator.DroppedAnswer](ctx, r.peers, r.host, r.prefix+"Dropped", q)
 }
 
 func (r remote) Retire(ctx context.Context, q *coordinator.Retire) (*coordinator.RetireAnswer, error) {
-	return ask[coordinator.RetireAnswer](ctx, r.peers, r.host, r.prefix+"Retire", q)
+	return askHost[coordinator.RetireAnswer](ctx, r.peers, r.host, r.prefix+"Retire", q)
 }
 
 func (r remote) Retired(ctx context.Context, q *coordinator.Retired) (*coordinator.RetiredAnswer, error) {
-	return ask[coordinator.RetiredAnswer](ctx, r.peers, r.host, r.prefix+"Retired", q)
+	return askHost[coordinator.RetiredAnswer](ctx, r.peers, r.host, r.prefix+"Retired", q)
 }
 
 // ages tells how long ago each host was heard of, for others to know.

@@ -14,18 +14,19 @@ import (
 	"time"
 
 	"github.com/go-logr/logr"
-	"github.com/spf13/cobra"
 
 	v1 "clusterbackup/api/v1"
 	"clusterbackup/controllers"
+	"clusterbackup/internal/ask"
 	"clusterbackup/internal/pki"
 	"clusterbackup/internal/rsync"
+	"clusterbackup/internal/stream"
 )
 
-// askTimeout bounds how long a peer may take to say what it wants from rsync.
+// askTimeout bounds how long a peer may take to say what it wants served.
 const askTimeout = 30 * time.Second
 
-// senders serves rsync connections: each is confined to the root of one source or one location of this host.
+// senders serves the connections that files are read over: each is confined to the root of one source or one location of this host.
 type senders struct {
 	tool      rsync.Tool
 	scratch   string
@@ -73,7 +74,7 @@ func (s *senders) member(ctx context.Context, conn net.Conn) {
 	}
 	state := secured.ConnectionState()
 	if who, err := pki.PeerOf(&state); err == nil {
-		s.serve(ctx, conn, who.Kind == pki.KindAdmin)
+		s.serve(ctx, conn, state.NegotiatedProtocol, who.Kind == pki.KindAdmin)
 	}
 }
 
@@ -115,38 +116,44 @@ func (c *sendingConn) CloseWrite() error {
 	return c.Close()
 }
 
-// serve answers one connection. Hosts may read sources and locations, administrators locations: what a restore needs.
-func (s *senders) serve(ctx context.Context, conn net.Conn, admin bool) {
-	request, err := rsync.Receive(conn, askTimeout)
+// serve answers one connection, which speaks alpnRsync or alpnFiles. Hosts may read sources and locations, administrators locations: what a restore needs.
+func (s *senders) serve(ctx context.Context, conn net.Conn, protocol string, admin bool) {
+	request, err := ask.Receive(conn, askTimeout)
 	if err != nil {
 		return
 	}
-	root, done, err := s.root(request, admin)
+	from, done, err := s.folder(request, admin)
 	if err != nil {
-		refuse := rsync.Decline
-		if errors.Is(err, rsync.ErrDenied) {
-			refuse = rsync.Deny
+		refuse := ask.Decline
+		if errors.Is(err, ask.ErrDenied) {
+			refuse = ask.Deny
 		}
 		refuse(conn, err.Error())
 		return
 	}
 	defer done()
-	if rsync.Accept(conn) != nil {
+	if ask.Accept(conn) != nil {
 		return
 	}
-	if err := rsync.ServeModule(ctx, s.sending(ctx, conn, request, admin), s.tool, rsync.Module{Root: root, Scratch: s.scratch}); err != nil && ctx.Err() == nil {
+	out := s.sending(ctx, conn, request, admin)
+	if protocol == alpnFiles {
+		err = stream.Serve(ctx, out, from)
+	} else {
+		err = rsync.ServeModule(ctx, out, s.tool, rsync.Module{Root: from.Root, Scratch: s.scratch})
+	}
+	if err != nil && ctx.Err() == nil {
 		s.log.V(1).Info("Sender ended", "reason", err.Error())
 	}
 }
 
 // sending is the connection as it is counted and, unless an administrator is waiting for a restore, held to the host's limit. What
 // goes to this host's own socket leaves nothing.
-func (s *senders) sending(ctx context.Context, conn net.Conn, request rsync.Request, admin bool) net.Conn {
+func (s *senders) sending(ctx context.Context, conn net.Conn, request ask.Request, admin bool) net.Conn {
 	if _, leaves := conn.(*tls.Conn); !leaves {
 		return conn
 	}
 	var source v1.SourceName
-	if request.Kind == rsync.KindSource {
+	if request.Kind == ask.KindSource {
 		source = v1.SourceName(request.Name)
 	}
 	out := &sendingConn{Conn: conn, ctx: ctx, limit: s.limit, sent: func(n int) { s.sent.add(source, n) }}
@@ -156,38 +163,42 @@ func (s *senders) sending(ctx context.Context, conn net.Conn, request rsync.Requ
 	return out
 }
 
-// root is the folder that a request is about. It stays in use until done is called.
-func (s *senders) root(request rsync.Request, admin bool) (root string, done func(), err error) {
+// folder is what a request is about. It stays in use until done is called.
+func (s *senders) folder(request ask.Request, admin bool) (from stream.Folder, done func(), err error) {
 	switch request.Kind {
-	case rsync.KindSource:
+	case ask.KindSource:
 		if admin {
-			return "", nil, fmt.Errorf("source %s: %w: only hosts copy from sources", request.Name, rsync.ErrDenied)
+			return from, nil, fmt.Errorf("source %s: %w: only hosts copy from sources", request.Name, ask.ErrDenied)
 		}
 		running, done := s.sources.Use(v1.SourceName(request.Name))
 		if running == nil {
 			done()
-			return "", nil, fmt.Errorf("source %s is not open on this host", request.Name)
+			return from, nil, fmt.Errorf("source %s is not open on this host", request.Name)
 		}
 		if err := running.Check(); err != nil {
 			done()
-			return "", nil, fmt.Errorf("source %s: %w", request.Name, err)
+			return from, nil, fmt.Errorf("source %s: %w", request.Name, err)
 		}
-		return running.Root, done, nil
-	case rsync.KindLocation:
+		from.Root = running.Root
+		if summer := running.Summer(); summer != nil {
+			from.Watch = summer
+		}
+		return from, done, nil
+	case ask.KindLocation:
 		open, done := s.locations.Use()
 		for _, l := range open {
 			if l.Name == v1.LocationName(request.Name) {
 				if err := l.Disk.Check(context.Background()); err != nil {
 					done()
-					return "", nil, err
+					return from, nil, err
 				}
-				return l.Disk.Root(), done, nil
+				return stream.Folder{Root: l.Disk.Root()}, done, nil
 			}
 		}
 		done()
-		return "", nil, fmt.Errorf("location %s is not open on this host", request.Name)
+		return from, nil, fmt.Errorf("location %s is not open on this host", request.Name)
 	}
-	return "", nil, fmt.Errorf("%s %s: %w", request.Kind, request.Name, rsync.ErrDenied)
+	return from, nil, fmt.Errorf("%s %s: %w", request.Kind, request.Name, ask.ErrDenied)
 }
 
 // relay serves the socket's rsync connections: the first line names the host that is to serve; what follows is carried there.
@@ -200,13 +211,13 @@ func (s *senders) relay(ctx context.Context, conn net.Conn, p *peers) {
 		return
 	}
 	if v1.HostName(host) == p.identity.Host() {
-		s.serve(ctx, conn, true)
+		s.serve(ctx, conn, alpnRsync, true)
 		return
 	}
 	far, err := p.dial(ctx, v1.HostName(host), alpnRsync)
 	if err != nil {
-		rsync.Receive(conn, askTimeout)
-		rsync.Decline(conn, err.Error())
+		ask.Receive(conn, askTimeout)
+		ask.Decline(conn, err.Error())
 		return
 	}
 	splice(conn, far)
@@ -240,49 +251,4 @@ func splice(a, b net.Conn) {
 	carrying.Go(func() { carry(a, b) })
 	carrying.Go(func() { carry(b, a) })
 	carrying.Wait()
-}
-
-// rshCommand is rsync's remote shell over the cluster's own port.
-func (p *program) rshCommand() *cobra.Command {
-	var host, address, kind, name string
-	cmd := &cobra.Command{
-		Use:    "rsh --host HOST --address ADDR:PORT --kind source|location --name NAME [ignored …]",
-		Short:  "Internal: rsync's remote shell",
-		Hidden: true,
-		Args:   cobra.ArbitraryArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			err := rsh(cmd.Context(), p.state, v1.HostName(host), address, rsync.Request{Kind: kind, Name: name})
-			if err != nil {
-				p.exit = rsync.ExitCode(err)
-			}
-			return err
-		},
-	}
-	cmd.Flags().SetInterspersed(false)
-	cmd.Flags().StringVar(&host, "host", "", "the `HOST` to reach")
-	cmd.Flags().StringVar(&address, "address", "", "`ADDR:PORT` where it is")
-	cmd.Flags().StringVar(&kind, "kind", "", "source or location")
-	cmd.Flags().StringVar(&name, "name", "", "its `NAME`")
-	return cmd
-}
-
-func rsh(ctx context.Context, state string, host v1.HostName, address string, request rsync.Request) error {
-	identity, err := pki.Open(state, pki.Options{})
-	if err != nil {
-		return err
-	}
-	p := newPeers(identity, func(v1.HostName) string { return address }, nil)
-	conn, err := p.dial(ctx, host, alpnRsync)
-	if err != nil {
-		return fmt.Errorf("%w: %w", rsync.ErrUnreachable, err)
-	}
-	if err := rsync.Ask(conn, request, askTimeout); err != nil {
-		conn.Close()
-		return err
-	}
-	in, out, err := rsync.Standard()
-	if err != nil {
-		return err
-	}
-	return rsync.Shell(ctx, in, out, conn)
 }

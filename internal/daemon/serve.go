@@ -42,16 +42,18 @@ func (h *host) serve(ctx context.Context, parts *errgroup.Group) {
 		return nil
 	})
 	send := &senders{tool: h.tool, scratch: h.scratch, sources: h.loops.sources, locations: h.loops.locations,
-		sent: &h.loops.sent, limit: bounded(h.loops.limits, uploadLimit), log: h.log.WithName("rsync")}
+		sent: &h.loops.sent, limit: bounded(h.loops.limits, uploadLimit), log: h.log.WithName("send")}
 	join := &pki.JoinServer{Identity: h.identity, Admit: h.admit}
 	datagrams := func(_ context.Context, conn net.Conn) { server.ServeConn(conn) }
-	port := newSwitchboard(h.identity.ServerTLS(h.maySpeak, alpnDatagrams, alpnRsync, alpnJoin), h.log, map[string]func(context.Context, net.Conn){
+	members := func(ctx context.Context, conn net.Conn) {
+		if !h.gossip.lost.Load() {
+			send.member(ctx, conn)
+		}
+	}
+	port := newSwitchboard(h.identity.ServerTLS(h.maySpeak, alpnDatagrams, alpnRsync, alpnFiles, alpnJoin), h.log, map[string]func(context.Context, net.Conn){
 		alpnDatagrams: datagrams,
-		alpnRsync: func(ctx context.Context, conn net.Conn) {
-			if !h.gossip.lost.Load() {
-				send.member(ctx, conn)
-			}
-		},
+		alpnRsync:     members,
+		alpnFiles:     members,
 		alpnJoin: func(ctx context.Context, conn net.Conn) {
 			if err := join.ServeConn(ctx, conn); err != nil {
 				h.log.Info("Join refused", "peer", conn.RemoteAddr().String(), "reason", err.Error())

@@ -21,6 +21,7 @@ import (
 	"time"
 
 	v1 "clusterbackup/api/v1"
+	"clusterbackup/internal/ask"
 	"clusterbackup/internal/rsync"
 	"go.uber.org/goleak"
 )
@@ -45,7 +46,7 @@ func rsh(args []string) int {
 	}
 	in, out, err := rsync.Standard()
 	if err == nil {
-		err = rsync.Ask(conn, rsync.Request{Kind: args[1], Name: args[2]}, 10*time.Second)
+		err = ask.Ask(conn, ask.Request{Kind: args[1], Name: args[2]}, 10*time.Second)
 	}
 	if err == nil {
 		err = rsync.Shell(context.Background(), in, out, conn)
@@ -60,7 +61,7 @@ func rsh(args []string) int {
 func pullForever(args []string) int {
 	tool, err := rsync.Find(context.Background())
 	if err == nil {
-		p := rsync.Pull{Tool: tool, Shell: []string{args[0], "rsh", args[1], rsync.KindSource, "photos"}, Host: "mini", Dest: args[2],
+		p := rsync.Pull{Tool: tool, Shell: []string{args[0], "rsh", args[1], ask.KindSource, "photos"}, Host: "mini", Dest: args[2],
 			Files: []v1.RelPath{v1.RelPath(args[3])}, BandwidthLimit: 1 << 20}
 		_, err = p.Run(context.Background())
 	}
@@ -111,18 +112,18 @@ func serve(t testing.TB, root string) *server {
 }
 
 func (s *server) one(ctx context.Context, conn net.Conn, tool rsync.Tool, root string) {
-	req, err := rsync.Receive(conn, 10*time.Second)
+	req, err := ask.Receive(conn, 10*time.Second)
 	switch {
 	case err != nil:
 		conn.Close()
 	case req.Name == "absent":
-		err = rsync.Decline(conn, "not mounted")
+		err = ask.Decline(conn, "not mounted")
 		conn.Close()
-	case req != rsync.Request{Kind: rsync.KindSource, Name: "photos"}:
-		err = rsync.Deny(conn, "not yours")
+	case req != ask.Request{Kind: ask.KindSource, Name: "photos"}:
+		err = ask.Deny(conn, "not yours")
 		conn.Close()
 	default:
-		if err = rsync.Accept(conn); err == nil {
+		if err = ask.Accept(conn); err == nil {
 			err = rsync.ServeModule(ctx, conn, tool, rsync.Module{Root: root})
 		}
 	}
@@ -142,7 +143,7 @@ func (s *server) breakAll() {
 
 func (s *server) pull(t testing.TB, dest string, files ...string) rsync.Pull {
 	t.Helper()
-	p := rsync.Pull{Tool: tool(t), Shell: []string{self(t), "rsh", s.addr, rsync.KindSource, "photos"}, Host: "mini", Dest: dest}
+	p := rsync.Pull{Tool: tool(t), Shell: []string{self(t), "rsh", s.addr, ask.KindSource, "photos"}, Host: "mini", Dest: dest}
 	for _, file := range files {
 		p.Files = append(p.Files, v1.RelPath(file))
 	}

@@ -7,7 +7,7 @@ import (
 	"sync/atomic"
 	"testing"
 
-	"clusterbackup/internal/rsync"
+	"clusterbackup/internal/ask"
 )
 
 func TestMeterIsToldOfAllBytesAndHoldsThemBack(t *testing.T) {
@@ -50,7 +50,7 @@ func TestMeterEndsATransfer(t *testing.T) {
 	s := serve(t, src)
 	p := s.pull(t, dst, "big")
 	p.Meter = func(context.Context, int) error { return errors.New("enough") }
-	if _, err := p.Run(t.Context()); !errors.Is(err, rsync.ErrBroken) {
+	if _, err := p.Run(t.Context()); !errors.Is(err, ask.ErrBroken) {
 		t.Errorf("pull: %v", err)
 	}
 	eventually(t, "all processes are gone", func() bool { return len(running(t, dst)) == 0 && len(running(t, s.addr)) == 0 })

@@ -8,14 +8,13 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"clusterbackup/internal/ask"
 )
 
-// What Run can answer. Wrapped, with rsync's own first message.
+// What Run can answer beside the errors of ask. Wrapped, with rsync's own first message.
 var (
-	ErrDenied      = errors.New("the peer refused")
-	ErrUnavailable = errors.New("the peer cannot serve it now")
 	ErrUnreachable = errors.New("the peer cannot be reached")
-	ErrBroken      = errors.New("the connection broke")
 	ErrWrite       = errors.New("cannot write to the destination")
 	ErrFailed      = errors.New("rsync failed")
 )
@@ -80,9 +79,9 @@ func judge(ctx context.Context, waited, shell error, stats *Stats) error {
 func classify(code int) error {
 	switch code {
 	case exitStart:
-		return ErrUnavailable
+		return ask.ErrUnavailable
 	case exitSocket, exitProtocol, exitSignal, exitTimeout:
-		return ErrBroken
+		return ask.ErrBroken
 	case exitFile, exitFolders:
 		return ErrWrite
 	}

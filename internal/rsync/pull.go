@@ -39,7 +39,7 @@ type Pull struct {
 	CopyDest       []string
 	BandwidthLimit int64 // bytes per second; 0: none
 	// Meter, when given, is told of bytes as they come over the wire, some at a time, and returns when more may come. An error ends
-	// the transfer with ErrBroken.
+	// the transfer with ask.ErrBroken.
 	Meter    func(ctx context.Context, bytes int) error
 	MaxSize  int64         // files that are larger by now are left out, in bytes; 0: none
 	MaxBytes int64         // about how many bytes may come in all, see ErrTooLarge; 0: any number
@@ -59,7 +59,7 @@ var (
 
 // Run fetches the files. nil: look at Dest for what arrived; Stats.Partial says that some did not. A file that arrived has
 // its modification time and mode; one that did not is absent, or unfinished with another modification time or size.
-// ErrDenied, ErrUnavailable, ErrUnreachable, ErrBroken, ErrWrite, ErrTooLarge, ErrFailed: even then some files may be whole.
+// ask.ErrDenied, ask.ErrUnavailable, ErrUnreachable, ask.ErrBroken, ErrWrite, ErrTooLarge, ErrFailed: even then some files may be whole.
 // When ctx ends, so does every process that Run started.
 func (p Pull) Run(ctx context.Context) (Stats, error) {
 	var stats Stats

@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"clusterbackup/internal/ask"
 	"clusterbackup/internal/rsync"
 	"github.com/pkg/xattr"
 	"golang.org/x/sys/unix"
@@ -286,11 +287,11 @@ func TestPullSaysWhoIsToBlame(t *testing.T) {
 		change func(*rsync.Pull)
 		want   error
 	}{
-		"denied":      {func(p *rsync.Pull) { p.Shell[4] = "secrets" }, rsync.ErrDenied},
-		"unavailable": {func(p *rsync.Pull) { p.Shell[4] = "absent" }, rsync.ErrUnavailable},
+		"denied":      {func(p *rsync.Pull) { p.Shell[4] = "secrets" }, ask.ErrDenied},
+		"unavailable": {func(p *rsync.Pull) { p.Shell[4] = "absent" }, ask.ErrUnavailable},
 		"unreachable": {func(p *rsync.Pull) { p.Shell[2] = nobody }, rsync.ErrUnreachable},
 		"no shell":    {func(p *rsync.Pull) { p.Shell = []string{"/nonexistent/cbd"} }, rsync.ErrNoShell},
-		"no module":   {func(p *rsync.Pull) { p.Module = "other" }, rsync.ErrUnavailable},
+		"no module":   {func(p *rsync.Pull) { p.Module = "other" }, ask.ErrUnavailable},
 		"no folder":   {func(p *rsync.Pull) { p.Dest = "/dev/null/x" }, rsync.ErrWrite},
 		"relative":    {func(p *rsync.Pull) { p.Dest = "x" }, rsync.ErrNotAbsolute},
 		"shell unset": {func(p *rsync.Pull) { p.Shell = nil }, rsync.ErrNoShell},
@@ -319,7 +320,7 @@ func TestBrokenConnectionEndsBothEnds(t *testing.T) {
 		})
 		s.breakAll()
 	}()
-	if _, err := p.Run(t.Context()); !errors.Is(err, rsync.ErrBroken) {
+	if _, err := p.Run(t.Context()); !errors.Is(err, ask.ErrBroken) {
 		t.Errorf("pull: %v", err)
 	}
 	if errs := s.ended(t, 1); errs[0] == nil {

@@ -11,6 +11,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"clusterbackup/internal/ask"
 )
 
 // Module is a folder to be served.
@@ -119,7 +121,7 @@ func served(ctx context.Context, err error, messages *head) error {
 	case errors.As(err, &exit) && (exit.ExitCode() == exitPartial || exit.ExitCode() == exitVanished):
 		return nil
 	case ctx.Err() != nil && errors.Is(context.Cause(ctx), context.Canceled):
-		return fmt.Errorf("%w: %w", ErrBroken, err)
+		return fmt.Errorf("%w: %w", ask.ErrBroken, err)
 	}
 	return fmt.Errorf("%w: %w: %s", ErrFailed, err, strings.Join(messages.lines(), "; "))
 }

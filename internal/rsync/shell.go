@@ -11,6 +11,8 @@ import (
 	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"clusterbackup/internal/ask"
 )
 
 // Shell is the rest of "cbd rsh" once Ask has said yes: it carries rsync's bytes both ways until the peer has sent its
@@ -39,7 +41,7 @@ func Shell(ctx context.Context, stdin io.ReadCloser, stdout io.Writer, conn net.
 	case errors.Is(err, ErrTooLarge):
 		return fmt.Errorf("carry rsync's bytes: %w", err)
 	}
-	return fmt.Errorf("carry rsync's bytes: %w: %w", ErrBroken, err)
+	return fmt.Errorf("carry rsync's bytes: %w: %w", ask.ErrBroken, err)
 }
 
 // Standard is the process's standard input and output such that closing ends a read. The caller closes both.

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"clusterbackup/internal/ask"
 )
 
 // rsync doesn't pass on how its remote shell ended, so "cbd rsh" tells Run beside it: a pipe that rsync inherits and passes
@@ -20,7 +22,7 @@ const verdictFD = 3
 var verdicts = []struct {
 	err  error
 	code byte
-}{{ErrDenied, 1}, {ErrUnavailable, 2}, {ErrBroken, 3}, {ErrTooLarge, 5}, {ErrUnreachable, 4}}
+}{{ask.ErrDenied, 1}, {ask.ErrUnavailable, 2}, {ask.ErrBroken, 3}, {ErrTooLarge, 5}, {ErrUnreachable, 4}}
 
 // ExitCode ends "cbd rsh": it tells Run what became of the connection and returns the process's exit code. An error of no
 // known kind is taken for ErrUnreachable.

@@ -14,9 +14,14 @@ import (
 // Digest reads one file and returns the SHA-256 of its bytes, if it is the version that want describes (SameVersion) from
 // the first byte to the last. ErrChanged: it is another version, or became one. ErrGone: as for Stat.
 //
+// What a Summer saw whole lately is not read again.
+//
 // Two writes within one tick of the file system's clock leave the same times behind, so a file that was changed just now is
 // read only when that tick is over: up to 50 ms later, 2 s on file systems that count whole seconds.
 func (t *Tree) Digest(ctx context.Context, path v1.RelPath, want Entry) (v1.Digest, error) {
+	if sum, ok := t.noted.of(path, &want); ok {
+		return sum, nil
+	}
 	fd, err := t.openFile(path)
 	if err != nil {
 		return v1.Digest{}, fmt.Errorf("digest %q: %w", path, err)
@@ -53,13 +58,18 @@ func unchanged(fd int, want *Entry) error {
 	return nil
 }
 
-// settle waits until the tick in which the file was last changed is over.
-func settle(ctx context.Context, e *Entry, now time.Time) error {
+// unsettled is how long the tick in which the file was last changed goes on; 0 or less: it is over.
+func unsettled(e *Entry, now time.Time) time.Duration {
 	tick := 50 * time.Millisecond
 	if e.ChangeTime%1e9 == 0 && e.ModTime%1e9 == 0 {
 		tick = 2 * time.Second
 	}
-	wait := min(time.Unix(0, e.ChangeTime).Add(tick).Sub(now), tick)
+	return min(time.Unix(0, e.ChangeTime).Add(tick).Sub(now), tick)
+}
+
+// settle waits until that tick is over.
+func settle(ctx context.Context, e *Entry, now time.Time) error {
+	wait := unsettled(e, now)
 	if wait <= 0 {
 		return nil
 	}

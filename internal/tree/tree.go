@@ -42,6 +42,7 @@ type Tree struct {
 	rules    rules
 	oneFS    bool
 	workers  int
+	noted    noted
 }
 
 // Open looks at the root and remembers which folder it is: all later calls fail with ErrRootChanged where another one has

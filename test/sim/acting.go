@@ -126,8 +126,8 @@ func (h *host) fetchHeld(c controllers.Client, f controllers.Fetch) error {
 		h.w.fail("%s is to copy from itself", h.name)
 	}
 	received := int64(0)
-	for _, path := range f.Files {
-		if r := from.disk.get(c.Source, path); r != nil {
+	for _, file := range f.Files {
+		if r := from.disk.get(c.Source, file.Path); r != nil {
 			received += r.size
 		}
 	}
@@ -135,9 +135,9 @@ func (h *host) fetchHeld(c controllers.Client, f controllers.Fetch) error {
 	if !h.w.net.connected(h, from) || from.disk.away {
 		return errDown
 	}
-	for _, path := range f.Files {
-		if r := from.disk.get(c.Source, path); r != nil && r.size <= f.MaxSize {
-			h.disk.partial[f.Dest][path] = arrival{content: r.content, size: r.size, modTime: r.modTime}
+	for _, file := range f.Files {
+		if r := from.disk.get(c.Source, file.Path); r != nil && r.size <= f.MaxSize {
+			h.disk.partial[f.Dest][file.Path] = arrival{content: r.content, size: r.size, modTime: r.modTime}
 			h.w.stats.acted++
 		}
 	}

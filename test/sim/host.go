@@ -194,9 +194,9 @@ func (h *host) fetch(_ context.Context, c controllers.Client, f controllers.Fetc
 	s := h.w.source(c.Source)
 	received := int64(0)
 	listed := make(map[v1.RelPath]int64) // their times
-	for _, path := range f.Files {
-		if now := s.files[path]; now != nil && !s.away && now.entry.Size <= f.MaxSize {
-			listed[path] = now.entry.ModTime
+	for _, file := range f.Files {
+		if now := s.files[file.Path]; now != nil && !s.away && now.entry.Size <= f.MaxSize {
+			listed[file.Path] = now.entry.ModTime
 			received += now.entry.Size
 		}
 	}

@@ -1,0 +1,216 @@
+package stream
+
+import (
+	"bufio"
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	v1 "clusterbackup/api/v1"
+	"clusterbackup/internal/beneath"
+)
+
+// Fetch is some files to bring from one folder of one peer.
+type Fetch struct {
+	// Subdir is where below the served folder the files are looked for; "" is the folder itself.
+	Subdir string
+	Files  []File
+	// Dest is where each is put at its path; nobody reads there meanwhile.
+	Dest beneath.Folder
+	// Owner: keep numeric owner and group, where this process may.
+	Owner bool
+	// Meter is told of bytes as they come over the wire, and returns when more may come. An error ends the transfer.
+	Meter func(ctx context.Context, bytes int) error
+	// Refused is told of a file that cannot be written here for a reason of its own (its name, say). The others come.
+	Refused func(path v1.RelPath, why error)
+}
+
+// Run fetches the files over conn, which it closes. nil: look at Dest for what arrived. A file that arrived has its modification
+// time and mode; one that did not is absent, or unfinished with another size or modification time. An error means that the
+// connection broke, or that nothing can be written to Dest; some files may have arrived even then. The end of ctx ends it with ctx's
+// cause.
+func (f Fetch) Run(ctx context.Context, conn net.Conn) error {
+	stop := context.AfterFunc(ctx, func() { conn.Close() })
+	defer stop()
+	asked := make(chan struct{})
+	go func() {
+		defer close(asked)
+		f.ask(conn)
+	}()
+	in := bufio.NewReaderSize(&metered{ctx: ctx, conn: conn, meter: f.Meter}, chunk)
+	r := receiver{Fetch: f, folders: beneath.Cursor{Top: f.Dest}, in: in, part: make([]byte, chunk)}
+	if os.Geteuid() != 0 {
+		r.readable = 0o400 // or its holder could not read it back
+	}
+	err := r.all()
+	r.folders.Close()
+	conn.Close()
+	<-asked
+	if err != nil && ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	return err
+}
+
+// ask sends all questions. If it can't, the answers don't come either.
+func (f Fetch) ask(conn net.Conn) {
+	var questions []byte
+	for _, file := range f.Files {
+		file.Path = v1.RelPath(beneath.Join(f.Subdir, string(file.Path)))
+		questions = appendQuestion(questions, file)
+	}
+	conn.Write(questions)
+}
+
+// metered is a connection that tells of what is read, and gives up when nothing comes any more.
+type metered struct {
+	ctx   context.Context // of the one transfer that it is
+	conn  net.Conn
+	meter func(context.Context, int) error
+}
+
+func (m *metered) Read(p []byte) (int, error) {
+	m.conn.SetReadDeadline(time.Now().Add(idle))
+	n, err := m.conn.Read(p)
+	if n > 0 && m.meter != nil {
+		if err := m.meter(m.ctx, n); err != nil {
+			return 0, err
+		}
+	}
+	return n, err
+}
+
+// receiver is a Fetch under way.
+type receiver struct {
+	Fetch
+	folders beneath.Cursor
+	in      *bufio.Reader
+	part    []byte
+	// readable is what each file's mode has at the least.
+	readable uint32
+}
+
+func (r *receiver) all() error {
+	for _, file := range r.Files {
+		if err := r.one(file); err != nil {
+			return fmt.Errorf("fetch %q: %w", file.Path, err)
+		}
+	}
+	return nil
+}
+
+// one takes the answer to one question. The error is one that concerns all files.
+func (r *receiver) one(file File) error {
+	h, there, err := r.header()
+	if err != nil || !there {
+		return err
+	}
+	fd, at, refused := r.create(file.Path, h.mode)
+	if refused == nil {
+		defer unix.Close(fd)
+	}
+	write := func(part []byte) error { return beneath.WriteAll(fd, part) }
+	if refused != nil {
+		write = func([]byte) error { return nil }
+	}
+	whole, err := r.bytes(file.Size, write)
+	if err == nil && whole && refused == nil {
+		refused = r.dress(fd, at, file.Path, h)
+	}
+	if err == nil && refused != nil {
+		return r.refuse(file.Path, refused)
+	}
+	return err
+}
+
+// header tells whether the file comes, and how.
+func (r *receiver) header() (h header, there bool, err error) {
+	status, err := r.in.ReadByte()
+	if err != nil || status == absent {
+		return h, false, broken(err)
+	}
+	if status != comes {
+		return h, false, ErrProtocol
+	}
+	var b [headerBytes - 1]byte
+	if _, err := io.ReadFull(r.in, b[:]); err != nil {
+		return h, false, broken(err)
+	}
+	return headerOf(b[:]), true, nil
+}
+
+func (r *receiver) create(path v1.RelPath, mode uint32) (fd int, at beneath.Folder, err error) {
+	if at, err = r.folders.Make(path.Dir(), func(string) {}); err != nil {
+		return -1, at, err
+	}
+	fd, err = at.Create(path.Base(), mode&0o777|0o600)
+	return fd, at, err
+}
+
+// bytes takes a file's bytes and tells whether all came.
+func (r *receiver) bytes(size int64, write func([]byte) error) (whole bool, err error) {
+	for size > 0 {
+		var length [lengthBytes]byte
+		if _, err := io.ReadFull(r.in, length[:]); err != nil {
+			return false, broken(err)
+		}
+		n := int64(binary.BigEndian.Uint32(length[:]))
+		if n > min(size, chunk) {
+			return false, ErrProtocol
+		}
+		if n == 0 {
+			return false, nil
+		}
+		if _, err := io.ReadFull(r.in, r.part[:n]); err != nil {
+			return false, broken(err)
+		}
+		if err := write(r.part[:n]); err != nil {
+			return false, err
+		}
+		size -= n
+	}
+	return true, nil
+}
+
+// broken tells a connection that ended from one that ended where it should.
+func broken(err error) error {
+	if errors.Is(err, io.EOF) {
+		return io.ErrUnexpectedEOF
+	}
+	return err
+}
+
+// dress gives a file that is whole its owner and mode, as far as this process and the file system can, and its time.
+func (r *receiver) dress(fd int, at beneath.Folder, path v1.RelPath, h header) error {
+	var now unix.Stat_t
+	if err := beneath.Retry(func() error { return unix.Fstat(fd, &now) }); err != nil {
+		return err
+	}
+	if r.Owner && (now.Uid != h.owner || now.Gid != h.group) {
+		_ = beneath.Retry(func() error { return unix.Fchown(fd, int(h.owner), int(h.group)) })
+	}
+	if mode := h.mode | r.readable; uint32(now.Mode)&0o7777 != mode { // changing the owner takes no bits that come with the creation
+		_ = beneath.Retry(func() error { return unix.Fchmod(fd, mode) })
+	}
+	return at.SetModTime(path.Base(), h.modTime)
+}
+
+// refuse notes that a file can't be written; nil: that is no reason why others could not.
+func (r *receiver) refuse(path v1.RelPath, why error) error {
+	for _, concernsAll := range []error{unix.ENOSPC, unix.EDQUOT, unix.EROFS, unix.EIO, unix.EMFILE, unix.ENFILE, unix.ENOMEM, unix.ESTALE, unix.ENXIO} {
+		if errors.Is(why, concernsAll) {
+			return why
+		}
+	}
+	if r.Refused != nil {
+		r.Refused(path, why)
+	}
+	return nil
+}

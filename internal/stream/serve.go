@@ -1,0 +1,183 @@
+package stream
+
+import (
+	"bufio"
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"slices"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	v1 "clusterbackup/api/v1"
+	"clusterbackup/internal/beneath"
+)
+
+// idle is how long a connection may stand still before it is given up.
+const idle = 10 * time.Minute
+
+// Folder is what is served.
+type Folder struct {
+	Root string // absolute
+	// Watch, if given, sees what is read.
+	Watch Watcher
+}
+
+// Watcher sees each file that is sent, one after the other.
+type Watcher interface {
+	// Begin: the file was opened, and nothing of it was read.
+	Begin(path v1.RelPath, fd int)
+	// Read: this is its next part, which is the caller's again afterwards.
+	Read(part []byte)
+	// End: as much was read as the file's size was at Begin. A file that could not be read so far has no End.
+	End(fd int)
+}
+
+// Serve answers what the peer asks for with regular files below the folder, until the peer hangs up, the connection stands still for
+// ten minutes or ctx ends. No symbolic link below the folder is followed, nothing is written. conn is closed. The error, if any, is
+// for a log.
+func Serve(ctx context.Context, conn net.Conn, from Folder) error {
+	defer conn.Close()
+	defer context.AfterFunc(ctx, func() { conn.Close() })()
+	top, err := beneath.OpenFolder(from.Root)
+	if err != nil {
+		return fmt.Errorf("serve files: %w", err)
+	}
+	defer top.Close()
+	s := sender{folders: beneath.Cursor{Top: top}, watch: from.Watch, conn: conn, buf: make([]byte, 0, 2*chunk)}
+	defer s.folders.Close()
+	if s.watch == nil {
+		s.watch = unwatched{}
+	}
+	if err := s.answerAll(); err != nil {
+		return fmt.Errorf("serve files of %q: %w", from.Root, err)
+	}
+	return nil
+}
+
+type unwatched struct{}
+
+func (unwatched) Begin(v1.RelPath, int) {}
+func (unwatched) Read([]byte)           {}
+func (unwatched) End(int)               {}
+
+// sender is one connection being served. buf has what was not sent yet.
+type sender struct {
+	folders beneath.Cursor
+	watch   Watcher
+	conn    net.Conn
+	buf     []byte
+}
+
+func (s *sender) answerAll() error {
+	questions := bufio.NewReaderSize(s.conn, 64<<10)
+	for {
+		if questions.Buffered() < questionBytes { // it may take the peer a while to ask on
+			if err := s.flush(); err != nil {
+				return err
+			}
+			s.conn.SetReadDeadline(time.Now().Add(idle))
+		}
+		f, err := readQuestion(questions)
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		if err := s.answer(f); err != nil {
+			return err
+		}
+	}
+}
+
+func (s *sender) answer(f File) error {
+	if err := s.reserve(headerBytes); err != nil {
+		return err
+	}
+	fd, h, err := s.open(f)
+	if err != nil {
+		s.buf = append(s.buf, absent)
+		return nil
+	}
+	defer unix.Close(fd)
+	s.watch.Begin(f.Path, fd)
+	h.put(s.extend(headerBytes))
+	for left := f.Size; left > 0; {
+		n, err := s.send(fd, int(min(left, chunk)))
+		if n == 0 || err != nil { // the peer has been told that the rest does not come
+			return err
+		}
+		left -= int64(n)
+	}
+	s.watch.End(fd)
+	return nil
+}
+
+// open opens what was asked for, if it is a regular file of that size.
+func (s *sender) open(f File) (fd int, h header, err error) {
+	at, err := s.folders.Find(f.Path.Dir())
+	if err != nil {
+		return -1, h, err
+	}
+	if fd, err = at.OpenFile(f.Path.Base()); err != nil {
+		return -1, h, err
+	}
+	var st unix.Stat_t
+	if err = beneath.Retry(func() error { return unix.Fstat(fd, &st) }); err == nil && (!beneath.IsRegular(&st) || st.Size != f.Size) {
+		err = errOther
+	}
+	if err != nil {
+		unix.Close(fd)
+		return -1, h, err
+	}
+	return fd, header{mode: uint32(st.Mode) & 0o7777, owner: st.Uid, group: st.Gid, modTime: beneath.ModTime(&st)}, nil
+}
+
+var errOther = errors.New("not the file that was asked for")
+
+// send reads the next part of a file, straight to where it is sent from; 0: there is no more, or it can't be read.
+func (s *sender) send(fd, want int) (n int, err error) {
+	if err := s.reserve(lengthBytes + want); err != nil {
+		return 0, err
+	}
+	start := len(s.buf)
+	length := s.extend(lengthBytes)
+	part := s.extend(want)
+	n, _ = beneath.ReadFull(fd, part)
+	binary.BigEndian.PutUint32(length, uint32(n))
+	s.buf = s.buf[:start+lengthBytes+n]
+	s.watch.Read(part[:n])
+	return n, nil
+}
+
+// reserve makes room for n more bytes in buf.
+func (s *sender) reserve(n int) error {
+	if len(s.buf)+n <= cap(s.buf) {
+		return nil
+	}
+	return s.flush()
+}
+
+// extend lengthens buf by n bytes, which were reserved, and returns them.
+func (s *sender) extend(n int) []byte {
+	at := len(s.buf)
+	s.buf = s.buf[:at+n]
+	return s.buf[at:]
+}
+
+// flush sends what is in buf, in parts: a slow connection is none that stands still.
+func (s *sender) flush() error {
+	for part := range slices.Chunk(s.buf, sendAtOnce) {
+		s.conn.SetWriteDeadline(time.Now().Add(idle))
+		if _, err := s.conn.Write(part); err != nil {
+			return err
+		}
+	}
+	s.buf = s.buf[:0]
+	return nil
+}
