@@ -17,7 +17,7 @@ import (
 // A batch is bounded by files and by bytes: starting rsync costs as much as some hundred small files, and what is in a batch
 // counts only when all of it is there.
 const (
-	batchFiles = 2000
+	batchFiles = 4000
 	batchBytes = 256 << 20
 	// batchesAtOnce: one being claimed or hashed while others move bytes.
 	batchesAtOnce = 2

@@ -102,25 +102,20 @@ func (f Folder) Ensure(path string, mode uint32, made func(string)) (Folder, err
 	if fd, ok := AtOnce(f.fd, path, false); ok {
 		return Folder{fd}, nil
 	}
-	at, err := f.Child(".")
+	parent, name := Split(path)
+	at, err := f.Ensure(parent, mode, made)
 	if err != nil {
 		return at, err
 	}
-	end := 0
-	for name := range strings.SplitSeq(path, "/") {
-		parent := strings.TrimSuffix(path[:end], "/")
-		end += len(name) + 1
-		next, err := at.ensureChild(name, mode, func() { made(parent) })
-		at.Close()
-		if errors.Is(err, unix.ENOTDIR) || errors.Is(err, unix.ELOOP) || errors.Is(err, unix.EMLINK) {
-			return Folder{-1}, &InTheWayError{path[:end-1]}
-		}
-		if err != nil {
-			return Folder{-1}, fmt.Errorf("make folder %q: %w", path, err)
-		}
-		at = next
+	defer at.Close()
+	next, err := at.ensureChild(name, mode, func() { made(parent) })
+	if errors.Is(err, unix.ENOTDIR) || errors.Is(err, unix.ELOOP) || errors.Is(err, unix.EMLINK) {
+		return None, &InTheWayError{path}
 	}
-	return at, nil
+	if err != nil {
+		return None, fmt.Errorf("make folder %q: %w", path, err)
+	}
+	return next, nil
 }
 
 func (f Folder) ensureChild(name string, mode uint32, made func()) (Folder, error) {

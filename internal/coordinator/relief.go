@@ -339,7 +339,8 @@ func (v *view) roomFor(class *catalog.Class) (most int64) {
 
 // move has a file copied to a host, so that a holder may drop it.
 func (c *Coordinator) move(v *view, m catalog.Member, from catalog.HolderID, to v1.HostName) {
-	if c.reliefs.add(&relief{key: m.Key, size: m.Size, from: from, host: v.holder(from).Host, to: to, until: c.clock().Add(c.polled(reliefTime))}, v.now) {
+	now := c.clock() // the plan may be older
+	if c.reliefs.add(&relief{key: m.Key, size: m.Size, from: from, host: v.holder(from).Host, to: to, until: now.Add(c.polled(reliefTime))}, now) {
 		c.stale = true
 	}
 }
