@@ -18,8 +18,8 @@ const SocketName = "cbd.sock"
 const (
 	// SocketDatagrams: the transport's datagrams, answered by Register.
 	SocketDatagrams = 'd'
-	// SocketRsync: a line with the name of the host that is to serve, then what internal/ask says.
-	SocketRsync = 'r'
+	// SocketFiles: a line with the name of the host that is to serve, then what internal/ask and internal/stream say.
+	SocketFiles = 'f'
 )
 
 // maxSocketPath is what every system takes as a socket's path; a longer one is reached through a short link.

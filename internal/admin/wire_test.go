@@ -269,7 +269,7 @@ func TestSocket(t *testing.T) {
 		if err != nil || info.Mode().Perm() != 0o600 || info.Mode()&os.ModeSocket == 0 {
 			t.Fatalf("socket: %v, %v", info, err)
 		}
-		conn, err := admin.DialSocket(t.Context(), state, admin.SocketRsync)
+		conn, err := admin.DialSocket(t.Context(), state, admin.SocketFiles)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -278,7 +278,7 @@ func TestSocket(t *testing.T) {
 			t.Fatal(err)
 		}
 		var first [1]byte
-		if _, err := io.ReadFull(accepted, first[:]); err != nil || first[0] != admin.SocketRsync {
+		if _, err := io.ReadFull(accepted, first[:]); err != nil || first[0] != admin.SocketFiles {
 			t.Errorf("first byte %q, %v", first, err)
 		}
 		conn.Close()

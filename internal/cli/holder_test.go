@@ -19,7 +19,7 @@ import (
 	"clusterbackup/internal/admin/admintest"
 	"clusterbackup/internal/ask"
 	"clusterbackup/internal/manifest"
-	"clusterbackup/internal/rsync"
+	"clusterbackup/internal/stream"
 )
 
 // generation is that of everything in these tests.
@@ -73,8 +73,8 @@ func eachFile(ts *testscript.TestScript, root string, visit func(admin.Holding))
 	}))
 }
 
-// serveRsync is a daemon's answer on the socket: a line with the host's name, then rsync from the location of that host.
-func serveRsync(env *testscript.Env, conn net.Conn) {
+// serveFiles is a daemon's answer on the socket: a line with the host's name, then files from the location of that host.
+func serveFiles(env *testscript.Env, conn net.Conn) {
 	defer conn.Close()
 	line, err := bufio.NewReaderSize(oneByte{conn}, 16).ReadString('\n')
 	if err != nil {
@@ -89,11 +89,10 @@ func serveRsync(env *testscript.Env, conn net.Conn) {
 		_ = ask.Deny(conn, "no such location")
 		return
 	}
-	tool, err := rsync.Find(context.Background())
-	if err != nil || ask.Accept(conn) != nil {
+	if ask.Accept(conn) != nil {
 		return
 	}
-	_ = rsync.ServeModule(context.Background(), conn, tool, rsync.Module{Root: filepath.Join(env.WorkDir, "locations", host)})
+	_ = stream.Serve(context.Background(), conn, stream.Folder{Root: filepath.Join(env.WorkDir, "locations", host)})
 }
 
 // oneByte keeps a buffered reader from taking what comes after the line.

@@ -111,7 +111,6 @@ configuration, so it does not matter which one is asked.`,
 	addTo(root, "declare", p.applyCommand(), p.createCommand(), p.editCommand(), p.diffCommand(), p.deleteCommand())
 	addTo(root, "act", p.restoreCommand(), p.verifyCommand(), p.cordonCommand(), p.uncordonCommand(), p.drainCommand(), p.approveCommand())
 	addTo(root, "help", p.explainCommand(), p.versionCommand())
-	addTo(root, "", p.rshCommand())
 	knowShells(root)
 	return root
 }

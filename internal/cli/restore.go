@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"net"
 	"os"
 	"path/filepath"
 	"time"
@@ -13,8 +14,8 @@ import (
 
 	v1 "clusterbackup/api/v1"
 	"clusterbackup/internal/admin"
+	"clusterbackup/internal/ask"
 	"clusterbackup/internal/restore"
-	"clusterbackup/internal/rsync"
 )
 
 func (p *Program) restoreCommand() *cobra.Command {
@@ -73,22 +74,11 @@ func parseTime(text string, now time.Time) (time.Time, error) {
 }
 
 func (p *Program) restore(ctx context.Context, c Connection, what string, opts restore.Options) error {
-	tool, err := rsync.Find(ctx)
+	to, err := filepath.Abs(opts.To)
 	if err != nil {
-		return fmt.Errorf("restore %s: %w", what, err)
-	}
-	program, err := os.Executable()
-	if err != nil {
-		return fmt.Errorf("find this program: %w", err)
-	}
-	if opts.To, err = filepath.Abs(opts.To); err != nil {
 		return fmt.Errorf("find %s: %w", opts.To, err)
 	}
-	opts.Rsync = tool
-	target, err := p.target.absolute()
-	if err != nil {
-		return err
-	}
+	opts.To = to
 	bar := newProgress(p.Err, p.Now)
 	defer bar.clear()
 	planned := int64(0)
@@ -100,7 +90,7 @@ func (p *Program) restore(ctx context.Context, c Connection, what string, opts r
 		p.reportItem(item)
 	}
 	opts.Progress = func(s restore.Progress) { bar.show("restored", s.DoneFiles, s.Files, s.DoneBytes, s.Bytes) }
-	cluster := &restoreCluster{Connection: c, target: target, program: program}
+	cluster := &restoreCluster{Connection: c, target: p.target}
 	result, err := restore.Run(ctx, cluster, opts)
 	bar.clear()
 	if errors.Is(err, restore.ErrNoHolder) {
@@ -196,12 +186,11 @@ func (p *Program) restoreWarnings(opts restore.Options, cluster *restoreCluster,
 	}
 }
 
-// restoreCluster is what a restore asks, through the daemon; rsync goes through `cbctl rsh`.
+// restoreCluster is what a restore asks, through the daemon.
 type restoreCluster struct {
 	Connection
-	target  Target
-	program string
-	down    []admin.Holder
+	target Target
+	down   []admin.Holder
 }
 
 // Holders implements restore.Cluster: those that answer.
@@ -255,7 +244,18 @@ func (c *restoreCluster) Holdings(ctx context.Context, source v1.SourceName, h r
 	}
 }
 
-// Shell implements restore.Cluster.
-func (c *restoreCluster) Shell(h restore.Holder) []string {
-	return c.target.rshArguments(c.program, holderAddress{h.Host, h.Address, h.Location})
+// askTimeout bounds how long a host may take to say whether it serves.
+const askTimeout = time.Minute
+
+// Dial implements restore.Cluster.
+func (c *restoreCluster) Dial(ctx context.Context, h restore.Holder) (net.Conn, error) {
+	conn, err := c.target.dialFiles(ctx, h.Host, h.Address)
+	if err != nil {
+		return nil, err
+	}
+	if err := ask.Ask(conn, ask.Request{Kind: ask.KindLocation, Name: string(h.Location)}, askTimeout); err != nil {
+		_ = conn.Close()
+		return nil, err
+	}
+	return conn, nil
 }

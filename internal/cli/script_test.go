@@ -86,8 +86,8 @@ func serveSocket(env *testscript.Env, state string, fake *admintest.Fake) error 
 				conn.Close()
 				continue
 			}
-			if protocol[0] == admin.SocketRsync {
-				serving.Go(func() { serveRsync(env, conn) })
+			if protocol[0] == admin.SocketFiles {
+				serving.Go(func() { serveFiles(env, conn) })
 				continue
 			}
 			go server.ServeConn(conn)

@@ -7,12 +7,12 @@ import (
 	"fmt"
 	"net"
 	"os"
-	"path/filepath"
 	"time"
 
 	v1 "clusterbackup/api/v1"
 	"clusterbackup/internal/admin"
 	"clusterbackup/internal/pki"
+	"clusterbackup/internal/stream"
 	"clusterbackup/transport"
 )
 
@@ -52,21 +52,6 @@ func (t Target) String() string {
 		return t.Server
 	}
 	return "unix:" + t.State
-}
-
-// absolute is the target for a program that runs in another folder, as rsync's remote shell does.
-func (t Target) absolute() (Target, error) {
-	for _, path := range []*string{&t.State, &t.Identity} {
-		if *path == "" {
-			continue
-		}
-		whole, err := filepath.Abs(*path)
-		if err != nil {
-			return t, fmt.Errorf("find %s: %w", *path, err)
-		}
-		*path = whole
-	}
-	return t, nil
 }
 
 // dialer returns the function that connects: to the socket, where one byte names the protocol, or to the server, where ALPN does.
@@ -123,4 +108,25 @@ func serverError(address string, err error) error {
 		return admin.Errorf(admin.Denied, address, "another host answers there")
 	}
 	return admin.Errorf(admin.Unavailable, address, "%v", err).WithHint("is the daemon running there, and the port right (7420 by default)? any other host of the cluster will do")
+}
+
+// dialFiles connects to where files are read from a host: through the daemon on this host, which relays, or straight to it as an
+// administrator.
+func (t Target) dialFiles(ctx context.Context, host v1.HostName, address string) (net.Conn, error) {
+	if t.Server != "" {
+		dial, err := t.dialerOf(host, address, stream.ALPN)
+		if err != nil {
+			return nil, err
+		}
+		return dial(ctx)
+	}
+	conn, err := admin.DialSocket(ctx, t.State, admin.SocketFiles)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := fmt.Fprintf(conn, "%s\n", host); err != nil {
+		_ = conn.Close()
+		return nil, fmt.Errorf("ask the daemon for %s: %w", host, err)
+	}
+	return conn, nil
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/go-logr/logr"
 
+	"clusterbackup/internal/admin"
 	"clusterbackup/internal/pki"
 	"clusterbackup/internal/rsync"
 	"clusterbackup/internal/stream"
@@ -109,10 +110,10 @@ func (s *switchboard) identifySocket(ctx context.Context, conn net.Conn) (net.Co
 		return nil, "", err
 	}
 	switch kind[0] {
-	case 'd':
+	case admin.SocketDatagrams:
 		return conn, alpnDatagrams, nil
-	case 'r':
-		return conn, alpnRsync, nil
+	case admin.SocketFiles:
+		return conn, alpnFiles, nil
 	}
 	return nil, "", errors.New("unknown protocol on the socket")
 }

@@ -201,7 +201,7 @@ func (s *senders) folder(request ask.Request, admin bool) (from stream.Folder, d
 	return from, nil, fmt.Errorf("%s %s: %w", request.Kind, request.Name, ask.ErrDenied)
 }
 
-// relay serves the socket's rsync connections: the first line names the host that is to serve; what follows is carried there.
+// relay serves the socket's connections for files: the first line names the host that is to serve; what follows is carried there.
 // A restore on this host thereby reaches every other one without keys of its own.
 func (s *senders) relay(ctx context.Context, conn net.Conn, p *peers) {
 	conn.SetReadDeadline(time.Now().Add(askTimeout))
@@ -211,10 +211,10 @@ func (s *senders) relay(ctx context.Context, conn net.Conn, p *peers) {
 		return
 	}
 	if v1.HostName(host) == p.identity.Host() {
-		s.serve(ctx, conn, alpnRsync, true)
+		s.serve(ctx, conn, alpnFiles, true)
 		return
 	}
-	far, err := p.dial(ctx, v1.HostName(host), alpnRsync)
+	far, err := p.dial(ctx, v1.HostName(host), alpnFiles)
 	if err != nil {
 		ask.Receive(conn, askTimeout)
 		ask.Decline(conn, err.Error())

@@ -63,7 +63,7 @@ func (h *host) serve(ctx context.Context, parts *errgroup.Group) {
 	parts.Go(func() error { return port.run(ctx, h.port, port.identifyTLS) })
 	socket := newSwitchboard(nil, h.log, map[string]func(context.Context, net.Conn){
 		alpnDatagrams: datagrams,
-		alpnRsync:     func(ctx context.Context, conn net.Conn) { send.relay(ctx, conn, h.peers) },
+		alpnFiles:     func(ctx context.Context, conn net.Conn) { send.relay(ctx, conn, h.peers) },
 	})
 	parts.Go(func() error {
 		listener := h.socket

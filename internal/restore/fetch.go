@@ -1,6 +1,7 @@
 package restore
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -15,7 +16,7 @@ import (
 	v1 "clusterbackup/api/v1"
 	"clusterbackup/internal/beneath"
 	"clusterbackup/internal/manifest"
-	"clusterbackup/internal/rsync"
+	"clusterbackup/internal/stream"
 )
 
 const (
@@ -256,36 +257,41 @@ func (f *fetcher) fetch(ctx context.Context, b *batch) (left []*job, err error) 
 		at.Close()
 		err = errors.Join(err, r.target.remove(name))
 	}()
-	pull := rsync.Pull{
-		Tool: r.opts.Rsync, Shell: r.cluster.Shell(holder), Host: string(holder.Host), Dest: beneath.Join(r.target.path, temp),
-		Subdir: string(r.opts.Source), BandwidthLimit: r.opts.BandwidthLimit,
-	}
-	if b.versions {
-		pull.Subdir = ".clusterbackup/versions/" + string(r.opts.Source)
-	}
-	for _, j := range b.jobs {
-		pull.Files = append(pull.Files, b.name(j))
-	}
-	_, pullErr := pull.Run(ctx)
+	refused := map[v1.RelPath]error{}
+	broken := f.stream(ctx, b, stream.Fetch{Dest: at, Refused: func(name v1.RelPath, why error) { refused[name] = why }})
 	switch {
 	case ctx.Err() != nil:
 		return nil, context.Cause(ctx)
-	case errors.Is(pullErr, rsync.ErrWrite):
-		return nil, fmt.Errorf("write to target: %w", pullErr)
-	case pullErr != nil:
-		f.markBad(b.holder, pullErr)
+	case errors.Is(broken, stream.ErrWrite):
+		return nil, fmt.Errorf("write to target: %w", broken)
+	case broken != nil:
+		f.markBad(b.holder, broken)
 	}
 	for _, j := range b.jobs {
 		if j.why = r.accept(ctx, &from, &to, b.name(j), j); j.why == nil {
 			continue
 		}
-		if pullErr != nil {
-			j.why = pullErr
-		}
+		j.why = cmp.Or(refused[b.name(j)], broken, j.why)
 		j.why = fmt.Errorf("fetch from %s: %w", holder, j.why)
 		left = append(left, j)
 	}
 	return left, nil
+}
+
+// stream has the batch's files come from its holder.
+func (f *fetcher) stream(ctx context.Context, b *batch, fetch stream.Fetch) error {
+	conn, err := f.r.cluster.Dial(ctx, f.r.holders[b.holder])
+	if err != nil {
+		return err
+	}
+	fetch.Subdir = string(f.r.opts.Source)
+	if b.versions {
+		fetch.Subdir = ".clusterbackup/versions/" + fetch.Subdir
+	}
+	for _, j := range b.jobs {
+		fetch.Files = append(fetch.Files, stream.File{Path: b.name(j), Size: j.want.Size})
+	}
+	return fetch.Run(ctx, conn)
 }
 
 // name is what the file is called at the holder.

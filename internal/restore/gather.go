@@ -82,9 +82,9 @@ func (r *restore) gatherListing(ctx context.Context) error {
 }
 
 func (r *restore) header(ctx context.Context, h Holder) (manifest.Header, error) {
-	stream := newStream(r.cluster.Manifest(ctx, r.opts.Source, h))
-	defer stream.Close()
-	header, entries, err := manifest.Read(stream)
+	bytes := newPieces(r.cluster.Manifest(ctx, r.opts.Source, h))
+	defer bytes.Close()
+	header, entries, err := manifest.Read(bytes)
 	if err != nil {
 		return header, err
 	}
@@ -95,9 +95,9 @@ func (r *restore) header(ctx context.Context, h Holder) (manifest.Header, error)
 }
 
 func (r *restore) readListing(ctx context.Context, l listing) error {
-	stream := newStream(r.cluster.Manifest(ctx, r.opts.Source, l.holder))
-	defer stream.Close()
-	header, entries, err := manifest.Read(stream)
+	bytes := newPieces(r.cluster.Manifest(ctx, r.opts.Source, l.holder))
+	defer bytes.Close()
+	header, entries, err := manifest.Read(bytes)
 	if err != nil {
 		return err
 	}
@@ -151,20 +151,20 @@ func isBelow(path, folder v1.RelPath) bool {
 	return strings.HasPrefix(string(path), string(folder)+"/")
 }
 
-// stream reads pieces as one.
-type stream struct {
+// pieces are read as one.
+type pieces struct {
 	next func() ([]byte, error, bool)
 	stop func()
 	rest []byte
 }
 
-func newStream(pieces iter.Seq2[[]byte, error]) *stream {
-	next, stop := iter.Pull2(pieces)
-	return &stream{next: next, stop: stop}
+func newPieces(all iter.Seq2[[]byte, error]) *pieces {
+	next, stop := iter.Pull2(all)
+	return &pieces{next: next, stop: stop}
 }
 
 // Read implements io.Reader.
-func (s *stream) Read(p []byte) (int, error) {
+func (s *pieces) Read(p []byte) (int, error) {
 	for len(s.rest) == 0 {
 		piece, err, ok := s.next()
 		if !ok {
@@ -181,7 +181,7 @@ func (s *stream) Read(p []byte) (int, error) {
 }
 
 // Close implements io.Closer.
-func (s *stream) Close() error {
+func (s *pieces) Close() error {
 	s.stop()
 	return nil
 }

@@ -20,34 +20,12 @@ import (
 	"clusterbackup/internal/location"
 	"clusterbackup/internal/manifest"
 	"clusterbackup/internal/restore"
-	"clusterbackup/internal/rsync"
+	"clusterbackup/internal/stream"
 )
 
 const source = v1.SourceName("photos")
 
-// TestMain plays the remote shell where rsync starts this binary as one.
-func TestMain(m *testing.M) {
-	if len(os.Args) > 2 && os.Args[1] == "rsh" {
-		err := rsh(os.Args[2])
-		if err != nil {
-			fmt.Fprintln(os.Stderr, err)
-		}
-		os.Exit(rsync.ExitCode(err))
-	}
-	goleak.VerifyTestMain(m)
-}
-
-func rsh(addr string) error {
-	conn, err := net.Dial("tcp", addr)
-	if err != nil {
-		return fmt.Errorf("%w: %w", rsync.ErrUnreachable, err)
-	}
-	in, out, err := rsync.Standard()
-	if err != nil {
-		return err
-	}
-	return rsync.Shell(context.Background(), in, out, conn)
-}
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 func must(t testing.TB, err error) {
 	t.Helper()
@@ -67,18 +45,12 @@ type holder struct {
 // cluster is some holders.
 type cluster struct {
 	testing.TB
-	tool    rsync.Tool
 	holders map[v1.HostName]*holder
 	names   []v1.HostName
 }
 
 func newCluster(t testing.TB, names ...v1.HostName) *cluster {
-	tool, err := rsync.Find(t.Context())
-	if errors.Is(err, rsync.ErrMissing) {
-		t.Skip(err)
-	}
-	must(t, err)
-	c := &cluster{TB: t, tool: tool, holders: map[v1.HostName]*holder{}, names: names}
+	c := &cluster{TB: t, holders: map[v1.HostName]*holder{}, names: names}
 	for _, name := range names {
 		c.holders[name] = c.start(t.TempDir())
 	}
@@ -99,7 +71,7 @@ func (c *cluster) start(dir string) *holder {
 				return
 			}
 			serving.Go(func() {
-				_ = rsync.ServeModule(ctx, conn, c.tool, rsync.Module{Root: l.Root()}) // what arrives is what counts
+				_ = stream.Serve(ctx, conn, stream.Folder{Root: l.Root()}) // what arrives is what counts
 			})
 		}
 	})
@@ -223,11 +195,10 @@ func holding(r location.Record) restore.Holding {
 	return restore.Holding{Path: r.Path, Gen: r.Gen, Digest: r.Digest, Size: r.Size, ModTime: r.ModTime, Mode: r.Mode}
 }
 
-// Shell implements restore.Cluster.
-func (c *cluster) Shell(h restore.Holder) []string {
-	self, err := os.Executable()
-	must(c, err)
-	return []string{self, "rsh", c.holders[h.Host].addr}
+// Dial implements restore.Cluster.
+func (c *cluster) Dial(ctx context.Context, h restore.Holder) (net.Conn, error) {
+	var d net.Dialer
+	return d.DialContext(ctx, "tcp", c.holders[h.Host].addr)
 }
 
 // outcome is what a restore did and said.
@@ -242,7 +213,7 @@ type outcome struct {
 func (c *cluster) restore(opts restore.Options) *outcome {
 	c.Helper()
 	o := &outcome{items: map[string]restore.Outcome{}}
-	opts.Source, opts.Rsync = source, c.tool
+	opts.Source = source
 	if opts.To == "" {
 		opts.To = filepath.Join(c.TempDir(), "made", "to")
 	}

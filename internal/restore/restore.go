@@ -6,13 +6,13 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"net"
 	"os"
 	"time"
 
 	v1 "clusterbackup/api/v1"
 	"clusterbackup/internal/beneath"
 	"clusterbackup/internal/manifest"
-	"clusterbackup/internal/rsync"
 )
 
 // Errors of Run.
@@ -61,8 +61,8 @@ type Cluster interface {
 	Manifest(ctx context.Context, source v1.SourceName, h Holder) iter.Seq2[[]byte, error]
 	// Holdings streams what a holder has at and below prefix ("": all).
 	Holdings(ctx context.Context, source v1.SourceName, h Holder, prefix v1.RelPath) iter.Seq2[Holding, error]
-	// Shell is the remote shell with which rsync reaches the holder's location.
-	Shell(h Holder) []string
+	// Dial connects to the holder, which serves its location on the connection (stream.Serve).
+	Dial(ctx context.Context, h Holder) (net.Conn, error)
 }
 
 // Overwrite says what becomes of files that are in the target already and are other than those to be restored.
@@ -89,9 +89,6 @@ type Options struct {
 	DryRun bool
 	// Owner gives files, folders and links their numeric owner and group; it needs root.
 	Owner bool
-	// Rsync is the tool to fetch with. BandwidthLimit is in bytes a second; 0: none.
-	Rsync          rsync.Tool
-	BandwidthLimit int64
 	// Parallel is how many batches are fetched at once; 0: 3.
 	Parallel int
 	// Report is told of each file that is not simply restored (in a dry run: of every file), Progress of how far it is. Either may be

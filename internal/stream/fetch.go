@@ -17,6 +17,9 @@ import (
 	"clusterbackup/internal/beneath"
 )
 
+// ErrWrite: nothing can be written to the destination.
+var ErrWrite = errors.New("cannot write to the destination")
+
 // Fetch is some files to bring from one folder of one peer.
 type Fetch struct {
 	// Subdir is where below the served folder the files are looked for; "" is the folder itself.
@@ -34,7 +37,7 @@ type Fetch struct {
 
 // Run fetches the files over conn, which it closes. nil: look at Dest for what arrived. A file that arrived has its modification
 // time and mode; one that did not is absent, or unfinished with another size or modification time. An error means that the
-// connection broke, or that nothing can be written to Dest; some files may have arrived even then. The end of ctx ends it with ctx's
+// connection broke, or, as ErrWrite, that nothing can be written to Dest; some files may have arrived even then. The end of ctx ends it with ctx's
 // cause.
 func (f Fetch) Run(ctx context.Context, conn net.Conn) error {
 	stop := context.AfterFunc(ctx, func() { conn.Close() })
@@ -172,7 +175,7 @@ func (r *receiver) bytes(size int64, write func([]byte) error) (whole bool, err 
 			return false, broken(err)
 		}
 		if err := write(r.part[:n]); err != nil {
-			return false, err
+			return false, fmt.Errorf("%w: %w", ErrWrite, err)
 		}
 		size -= n
 	}
@@ -206,7 +209,7 @@ func (r *receiver) dress(fd int, at beneath.Folder, path v1.RelPath, h header) e
 func (r *receiver) refuse(path v1.RelPath, why error) error {
 	for _, concernsAll := range []error{unix.ENOSPC, unix.EDQUOT, unix.EROFS, unix.EIO, unix.EMFILE, unix.ENFILE, unix.ENOMEM, unix.ESTALE, unix.ENXIO} {
 		if errors.Is(why, concernsAll) {
-			return why
+			return fmt.Errorf("%w: %w", ErrWrite, why)
 		}
 	}
 	if r.Refused != nil {
