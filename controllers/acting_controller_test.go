@@ -254,6 +254,10 @@ func (a adding) Get(_ v1.SourceName, path v1.RelPath) (location.Record, bool, er
 	return location.Record{Path: path, Gen: known, Digest: v1.Digest{1}}, true, nil
 }
 
+func (a adding) GetAll(s v1.SourceName, paths []v1.RelPath) ([]location.Record, []bool, error) {
+	return each(a.Get, s, paths)
+}
+
 func (a adding) Reserve(int64, int) (Reservation, error) {
 	return addingRoom{room{in: a.roomy}, a}, nil
 }

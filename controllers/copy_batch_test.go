@@ -58,6 +58,22 @@ func (r room) Publish(_ context.Context, files []location.Incoming) ([]location.
 	return published, nil
 }
 
+func (r roomy) GetAll(s v1.SourceName, paths []v1.RelPath) ([]location.Record, []bool, error) {
+	return each(r.Get, s, paths)
+}
+
+// each gets records one by one.
+func each(get func(v1.SourceName, v1.RelPath) (location.Record, bool, error), s v1.SourceName, paths []v1.RelPath) ([]location.Record, []bool, error) {
+	records, held := make([]location.Record, len(paths)), make([]bool, len(paths))
+	for i, path := range paths {
+		var err error
+		if records[i], held[i], err = get(s, path); err != nil {
+			return nil, nil, err
+		}
+	}
+	return records, held, nil
+}
+
 // source is a coordinator that gives two files and says yes to all that is confirmed.
 type source struct {
 	Coordinator

@@ -79,6 +79,7 @@ type Index interface {
 	Highest(v1.SourceName) (v1.Generation, error)
 	ManifestVersion(v1.SourceName) (string, error)
 	Get(v1.SourceName, v1.RelPath) (record location.Record, held bool, err error)
+	GetAll(v1.SourceName, []v1.RelPath) (records []location.Record, held []bool, err error)
 	Folders(source v1.SourceName, after string) iter.Seq2[location.Folder, error]
 	Records(source v1.SourceName, prefix string) iter.Seq2[location.Record, error]
 }

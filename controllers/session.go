@@ -225,13 +225,17 @@ func (s *Session) confirm(ctx context.Context, l *OpenLocation, records []coordi
 // stillHeld returns those records that the location holds exactly so now, and their places in records. The caller holds s.mu, so
 // that they stay held until it has asked.
 func (s *Session) stillHeld(l *OpenLocation, records []coordinator.Record) (held []coordinator.Record, index []int, err error) {
-	held = []coordinator.Record{}
+	paths := make([]v1.RelPath, len(records))
 	for i, r := range records {
-		now, ok, err := l.Get(s.client.Source, r.Path)
-		if err != nil {
-			return nil, nil, err
-		}
-		if ok && !now.Bad && sameReplica(recordOf(now), r) {
+		paths[i] = r.Path
+	}
+	now, ok, err := l.GetAll(s.client.Source, paths)
+	if err != nil {
+		return nil, nil, err
+	}
+	held = make([]coordinator.Record, 0, len(records))
+	for i, r := range records {
+		if ok[i] && !now[i].Bad && sameReplica(recordOf(now[i]), r) {
 			held, index = append(held, r), append(index, i)
 		}
 	}

@@ -19,6 +19,10 @@ func (h holding) Get(_ v1.SourceName, path v1.RelPath) (location.Record, bool, e
 	return h.record, path == h.record.Path, nil
 }
 
+func (h holding) GetAll(s v1.SourceName, paths []v1.RelPath) ([]location.Record, []bool, error) {
+	return each(h.Get, s, paths)
+}
+
 // slow is a coordinator that takes long for its first answer.
 type slow struct {
 	Coordinator

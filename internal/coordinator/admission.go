@@ -66,7 +66,7 @@ func (a *admission) judge(rate float64) {
 
 // admits tells whether a host may copy now: it does already, or there is a place for one more. The caller holds c.mu.
 func (c *Coordinator) admits(name v1.HostName) bool {
-	if c.claims.byHost[name] > 0 || len(c.claims.byHost) < c.admission.limit() {
+	if c.claims.byHost[name].files > 0 || len(c.claims.byHost) < c.admission.limit() {
 		return true
 	}
 	c.admission.waited = true

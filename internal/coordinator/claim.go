@@ -26,33 +26,34 @@ type claim struct {
 type claims struct {
 	byKey   map[catalog.Key][]*claim
 	byClass map[uint32]sum
-	byHost  map[v1.HostName]int
+	byHost  map[v1.HostName]sum
 	total   int64
 }
 
 type sum struct{ files, bytes int64 }
 
-func (cs *claims) add(n *claim) {
-	if cs.byKey == nil {
-		cs.byKey, cs.byClass, cs.byHost = make(map[catalog.Key][]*claim), make(map[uint32]sum), make(map[v1.HostName]int)
-	}
-	if len(cs.byKey[n.key]) == 0 {
-		cs.count(n, 1)
-	}
-	cs.byKey[n.key] = append(cs.byKey[n.key], n)
-	cs.byHost[n.host]++
-	cs.total++
-}
-
-func (cs *claims) count(n *claim, by int64) {
-	s := cs.byClass[n.class]
+// count counts a file of that size in (by 1) or out (by -1); who has none is not there.
+func count[K comparable](sums map[K]sum, of K, size, by int64) {
+	s := sums[of]
 	s.files += by
-	s.bytes += by * n.size
+	s.bytes += by * size
 	if s.files == 0 {
-		delete(cs.byClass, n.class)
+		delete(sums, of)
 		return
 	}
-	cs.byClass[n.class] = s
+	sums[of] = s
+}
+
+func (cs *claims) add(n *claim) {
+	if cs.byKey == nil {
+		cs.byKey, cs.byClass, cs.byHost = make(map[catalog.Key][]*claim), make(map[uint32]sum), make(map[v1.HostName]sum)
+	}
+	if len(cs.byKey[n.key]) == 0 {
+		count(cs.byClass, n.class, n.size, 1)
+	}
+	cs.byKey[n.key] = append(cs.byKey[n.key], n)
+	count(cs.byHost, n.host, n.size, 1)
+	cs.total++
 }
 
 // of finds a host's claim on a file.
@@ -73,12 +74,10 @@ func (cs *claims) remove(key catalog.Key, host v1.HostName) bool {
 			continue
 		}
 		cs.total--
-		if cs.byHost[host]--; cs.byHost[host] == 0 {
-			delete(cs.byHost, host)
-		}
+		count(cs.byHost, host, n.size, -1)
 		if len(list) == 1 {
 			delete(cs.byKey, key)
-			cs.count(n, -1)
+			count(cs.byClass, n.class, n.size, -1)
 			return true
 		}
 		cs.byKey[key] = append(list[:i:i], list[i+1:]...)
@@ -100,11 +99,12 @@ func (cs *claims) move(key catalog.Key, to uint32) (claimed bool) {
 	if len(list) == 0 {
 		return false
 	}
-	cs.count(list[0], -1)
+	size := list[0].size
+	count(cs.byClass, list[0].class, size, -1)
 	for _, n := range list {
 		n.class = to
 	}
-	cs.count(list[0], 1)
+	count(cs.byClass, to, size, 1)
 	return true
 }
 

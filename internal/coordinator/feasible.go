@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"slices"
 
-	v1 "clusterbackup/api/v1"
 	"clusterbackup/internal/catalog"
 	"clusterbackup/internal/placement"
 )
@@ -48,12 +47,6 @@ func (c *Coordinator) feasible(v *view, replicas int, holding []sum) string {
 // roomIn is the hosts with all the room that the source may use there: what is free, and what it holds or is copying already. known
 // counts those that told.
 func (c *Coordinator) roomIn(v *view, holding []sum) (hosts []placement.Host, known int) {
-	claimed := make(map[v1.HostName]int64)
-	for _, list := range c.claims.byKey {
-		for _, n := range list {
-			claimed[n.host] += n.size
-		}
-	}
 	hosts = slices.Clone(v.hosts)
 	for i := range hosts {
 		h := c.hosts[hosts[i].Name]
@@ -63,7 +56,7 @@ func (c *Coordinator) roomIn(v *view, holding []sum) (hosts []placement.Host, kn
 		}
 		known++
 		info, _ := c.info(h.name)
-		hosts[i].Room, hosts[i].MaxFile, hosts[i].Open = holding[i].bytes+claimed[h.name], 0, false
+		hosts[i].Room, hosts[i].MaxFile, hosts[i].Open = holding[i].bytes+c.claims.byHost[h.name].bytes, 0, false
 		for _, l := range h.locations {
 			if info.Draining || l.info.Draining {
 				continue

@@ -10,6 +10,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 
 	"github.com/go-logr/logr"
 	"github.com/prometheus/client_golang/prometheus"
@@ -34,8 +35,15 @@ type Options struct {
 	Stderr    io.Writer
 }
 
+// gcPercent is by how much the heap grows between two collections, unless GOGC says otherwise. What stays on it is small beside what passes
+// through: at Go's own 100, an eighth of the processor time of a first backup went into collecting.
+const gcPercent = 200
+
 // Run is a host's daemon: it returns nil when ctx ends and everything has come to its end.
 func Run(ctx context.Context, o Options) error {
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(gcPercent)
+	}
 	log, err := newLog(o.Stderr, o.LogLevel, o.LogFormat)
 	if err != nil {
 		return err

@@ -39,6 +39,24 @@ func (l *Location) Get(source v1.SourceName, path v1.RelPath) (rec Record, held 
 	return rec, held, err
 }
 
+// GetAll is Get for many, in their order: all as they are at one moment.
+func (l *Location) GetAll(source v1.SourceName, paths []v1.RelPath) (recs []Record, held []bool, err error) {
+	if err := l.known(); err != nil {
+		return nil, nil, err
+	}
+	recs, held = make([]Record, len(paths)), make([]bool, len(paths))
+	err = l.db.View(func(tx *bbolt.Tx) (err error) {
+		s := readSource(tx, source)
+		for i, path := range paths {
+			if recs[i], held[i], err = s.get(path); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	return recs, held, err
+}
+
 // Sources are those that something is, or ever was, held of.
 func (l *Location) Sources() (names []v1.SourceName, err error) {
 	if err := l.state(); err != nil {

@@ -47,12 +47,16 @@ func (f Fetch) Run(ctx context.Context, conn net.Conn) error {
 		defer close(asked)
 		f.ask(conn)
 	}()
-	in := bufio.NewReaderSize(&metered{ctx: ctx, conn: conn, meter: f.Meter}, chunk)
+	from := &metered{ctx: ctx, conn: conn, meter: f.Meter}
+	in := bufio.NewReaderSize(from, chunk)
 	r := receiver{Fetch: f, folders: beneath.Cursor{Top: f.Dest}, in: in, part: make([]byte, chunk)}
 	if os.Geteuid() != 0 {
 		r.readable = 0o400 // or its holder could not read it back
 	}
 	err := r.all()
+	if err == nil {
+		err = from.tell()
+	}
 	r.folders.Close()
 	conn.Close()
 	<-asked
@@ -72,22 +76,34 @@ func (f Fetch) ask(conn net.Conn) {
 	conn.Write(questions)
 }
 
+// meterStep is how many bytes come between two calls of a meter.
+const meterStep = 64 << 10
+
 // metered is a connection that tells of what is read, and gives up when nothing comes any more.
 type metered struct {
-	ctx   context.Context // of the one transfer that it is
-	conn  net.Conn
-	meter func(context.Context, int) error
+	ctx    context.Context // of the one transfer that it is
+	conn   net.Conn
+	meter  func(context.Context, int) error
+	untold int
 }
 
 func (m *metered) Read(p []byte) (int, error) {
 	m.conn.SetReadDeadline(time.Now().Add(idle))
 	n, err := m.conn.Read(p)
-	if n > 0 && m.meter != nil {
-		if err := m.meter(m.ctx, n); err != nil {
+	if m.untold += n; m.untold >= meterStep {
+		if err := m.tell(); err != nil {
 			return 0, err
 		}
 	}
 	return n, err
+}
+
+func (m *metered) tell() error {
+	n := m.untold
+	if m.untold = 0; n == 0 || m.meter == nil {
+		return nil
+	}
+	return m.meter(m.ctx, n)
 }
 
 // receiver is a Fetch under way.

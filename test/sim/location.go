@@ -187,6 +187,15 @@ func (d *disk) Get(s v1.SourceName, path v1.RelPath) (location.Record, bool, err
 	return location.Record{}, false, nil
 }
 
+// GetAll implements controllers.Index.
+func (d *disk) GetAll(s v1.SourceName, paths []v1.RelPath) (records []location.Record, held []bool, err error) {
+	records, held = make([]location.Record, len(paths)), make([]bool, len(paths))
+	for i, path := range paths {
+		records[i], held[i], _ = d.Get(s, path)
+	}
+	return records, held, nil
+}
+
 // Records implements controllers.Index.
 func (d *disk) Records(s v1.SourceName, _ string) iter.Seq2[location.Record, error] {
 	return func(yield func(location.Record, error) bool) {
