@@ -41,7 +41,7 @@ func (h *hasher) sum(ctx context.Context, fd int, expected int64) (digest v1.Dig
 		if err := h.ask(ctx, len(h.buf)); err != nil {
 			return digest, size, err
 		}
-		n, err := readFull(fd, h.buf[:])
+		n, err := beneath.ReadFull(fd, h.buf[:])
 		h.tell(n)
 		hash.Write(h.buf[:n])
 		h.blocks.add(h.buf[:n])
@@ -68,22 +68,6 @@ func (h *hasher) tell(bytes int) {
 	if h.read != nil && bytes > 0 {
 		h.read(bytes)
 	}
-}
-
-// readFull fills buf; io.EOF means that the file ended with what was read.
-func readFull(fd int, buf []byte) (n int, err error) {
-	for n < len(buf) {
-		var k int
-		err := beneath.Retry(func() (err error) { k, err = unix.Read(fd, buf[n:]); return err })
-		if err != nil {
-			return n, err
-		}
-		if k == 0 {
-			return n, io.EOF
-		}
-		n += k
-	}
-	return n, nil
 }
 
 // file computes the digest of the file called name, which was seen as st and must be it still, before and after.

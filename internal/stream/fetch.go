@@ -7,8 +7,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"net"
 	"os"
+	"slices"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -37,11 +39,12 @@ type Fetch struct {
 
 // Run fetches the files over conn, which it closes. nil: look at Dest for what arrived. A file that arrived has its modification
 // time and mode; one that did not is absent, or unfinished with another size or modification time. An error means that the
-// connection broke, or, as ErrWrite, that nothing can be written to Dest; some files may have arrived even then. The end of ctx ends it with ctx's
-// cause.
+// connection broke, or, as ErrWrite, that nothing can be written to Dest; some files may have arrived even then. The end of
+// ctx ends it with ctx's cause.
 func (f Fetch) Run(ctx context.Context, conn net.Conn) error {
 	stop := context.AfterFunc(ctx, func() { conn.Close() })
 	defer stop()
+	f.Files = slices.DeleteFunc(slices.Clone(f.Files), f.tooLong)
 	asked := make(chan struct{})
 	go func() {
 		defer close(asked)
@@ -64,6 +67,17 @@ func (f Fetch) Run(ctx context.Context, conn net.Conn) error {
 		return context.Cause(ctx)
 	}
 	return err
+}
+
+// tooLong refuses a path that can't be asked for.
+func (f Fetch) tooLong(file File) bool {
+	if len(f.Subdir)+1+len(file.Path) <= math.MaxUint16 {
+		return false
+	}
+	if f.Refused != nil {
+		f.Refused(file.Path, fmt.Errorf("path of %d bytes is too long", len(file.Path)))
+	}
+	return true
 }
 
 // ask sends all questions. If it can't, the answers don't come either.
@@ -152,10 +166,12 @@ func (r *receiver) one(file File) error {
 // header tells whether the file comes, and how.
 func (r *receiver) header() (h header, there bool, err error) {
 	status, err := r.in.ReadByte()
-	if err != nil || status == absent {
+	switch {
+	case err != nil:
 		return h, false, broken(err)
-	}
-	if status != comes {
+	case status == absent:
+		return h, false, nil
+	case status != comes:
 		return h, false, ErrProtocol
 	}
 	var b [headerBytes - 1]byte
@@ -198,12 +214,12 @@ func (r *receiver) bytes(size int64, write func([]byte) error) (whole bool, err 
 	return true, nil
 }
 
-// broken tells a connection that ended from one that ended where it should.
+// broken is the error of a connection from which more was to come.
 func broken(err error) error {
 	if errors.Is(err, io.EOF) {
-		return io.ErrUnexpectedEOF
+		err = io.ErrUnexpectedEOF
 	}
-	return err
+	return fmt.Errorf("the connection broke: %w", err)
 }
 
 // dress gives a file that is whole its owner and mode, as far as this process and the file system can, and its time.

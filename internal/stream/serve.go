@@ -18,7 +18,7 @@ import (
 )
 
 // idle is how long a connection may stand still before it is given up.
-const idle = 10 * time.Minute
+const idle = 5 * time.Minute
 
 // Folder is what is served.
 type Folder struct {
@@ -38,7 +38,7 @@ type Watcher interface {
 }
 
 // Serve answers what the peer asks for with regular files below the folder, until the peer hangs up, the connection stands still for
-// ten minutes or ctx ends. No symbolic link below the folder is followed, nothing is written. conn is closed. The error, if any, is
+// five minutes or ctx ends. No symbolic link below the folder is followed, nothing is written. conn is closed. The error, if any, is
 // for a log.
 func Serve(ctx context.Context, conn net.Conn, from Folder) error {
 	defer conn.Close()

@@ -244,6 +244,8 @@ func TestRefusedFiles(t *testing.T) {
 	for _, path := range []string{"before", "folder", "file/below", "after"} {
 		files = append(files, put(t, root, path, content(2*chunk), 0o644))
 	}
+	long := v1.RelPath(strings.Repeat("long/", 14000) + "path")
+	files = append(files, File{long, 1})
 	dest := t.TempDir()
 	must(t, os.Mkdir(dest+"/folder", 0o755))
 	must(t, os.WriteFile(dest+"/file", nil, 0o644))
@@ -254,7 +256,7 @@ func TestRefusedFiles(t *testing.T) {
 	go Serve(t.Context(), far, Folder{Root: root})
 	refused := map[v1.RelPath]error{}
 	must(t, Fetch{Files: files, Dest: at, Refused: func(path v1.RelPath, why error) { refused[path] = why }}.Run(t.Context(), near))
-	if len(refused) != 2 || !errors.Is(refused["folder"], unix.EISDIR) || refused["file/below"] == nil {
+	if len(refused) != 3 || refused[long] == nil || !errors.Is(refused["folder"], unix.EISDIR) || refused["file/below"] == nil {
 		t.Errorf("refused: %v", refused)
 	}
 	if got := filesBelow(t, dest); !slices.Equal(got, []string{"after", "before", "file"}) {
