@@ -13,7 +13,7 @@ import (
 	"clusterbackup/internal/rsync"
 )
 
-// batch claims some files and brings them here: bring them into partial, hash, sync, publish, confirm. It returns how many are
+// batch claims some files and has them come here: fetch into partial, hash, sync, publish, confirm. It returns how many are
 // confirmed now, or at least copied; 0: there is nothing to claim, or nothing came. again is shared by batches of one location: when to
 // claim again if one of them did in vain, 0 if none did yet.
 func (r *CopyReconciler) batch(ctx context.Context, s *Session, l *OpenLocation, extra bool, again *atomic.Int64) (int, error) {

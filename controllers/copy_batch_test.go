@@ -103,17 +103,24 @@ func (s *source) Release(_ context.Context, q *coordinator.Release) (*coordinato
 
 func TestWhatCameBeforeATransferBrokeOffIsTaken(t *testing.T) {
 	for name, c := range map[string]struct {
-		ended  error
-		reason string
+		ended   error
+		refused bool
+		reason  string
 	}{
-		"the connection broke": {ask.ErrBroken, reasonInterrupted},
-		"a file is at fault":   {rsync.ErrFailed, coordinator.ReasonFailed},
-		"it came to its end":   {nil, coordinator.ReasonVanished},
+		"the connection broke":     {ask.ErrBroken, false, reasonInterrupted},
+		"a file is at fault":       {rsync.ErrFailed, false, coordinator.ReasonFailed},
+		"it came to its end":       {nil, false, coordinator.ReasonVanished},
+		"a file can't be had here": {nil, true, coordinator.ReasonFailed},
 	} {
 		t.Run(name, func(t *testing.T) {
 			peer := &source{released: map[v1.RelPath]string{}}
 			r := &CopyReconciler{
-				Fetch:     func(context.Context, Client, Fetch) error { return c.ended },
+				Fetch: func(_ context.Context, _ Client, f Fetch) error {
+					if c.refused {
+						f.Refused("did-not", errors.New("the disk knows no such names"))
+					}
+					return c.ended
+				},
 				Retention: func(v1.SourceName) v1.Retention { return RetentionOf(nil) },
 				Shortage:  &Shortage{}, Counters: &Counters{},
 			}

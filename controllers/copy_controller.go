@@ -14,8 +14,8 @@ import (
 	"clusterbackup/reconcile"
 )
 
-// A batch is bounded by files and by bytes: starting rsync costs as much as some hundred small files, and what is in a batch
-// counts only when all of it is there.
+// A batch is bounded by files and by bytes: it costs as many syncs whatever is in it, and what is in it counts only when all of it is
+// there.
 const (
 	batchFiles = 4000
 	batchBytes = 256 << 20

@@ -116,7 +116,8 @@ func (c *sendingConn) CloseWrite() error {
 	return c.Close()
 }
 
-// serve answers one connection, which speaks alpnRsync or alpnFiles. Hosts may read sources and locations, administrators locations: what a restore needs.
+// serve answers one connection, which speaks alpnRsync or alpnFiles. Hosts may read sources and locations, administrators locations:
+// what a restore needs.
 func (s *senders) serve(ctx context.Context, conn net.Conn, protocol string, admin bool) {
 	request, err := ask.Receive(conn, askTimeout)
 	if err != nil {
