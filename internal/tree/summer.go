@@ -50,11 +50,15 @@ func (s *Summer) End(fd int) {
 	}
 }
 
-// noted are digests that were computed lately: the last thousands, older ones are forgotten. The zero value is empty.
+// noted are digests that were computed lately: the last thousands, and none for longer than twice notedLife. The zero value is empty.
 type noted struct {
 	mu         sync.Mutex
 	now, older map[v1.RelPath]notedDigest
+	aging      *time.Timer // nil: there are none
 }
+
+// notedLife is longer than it takes a holder to ask for the digest of what it was sent.
+const notedLife = 5 * time.Minute
 
 type notedDigest struct {
 	version Entry
@@ -88,7 +92,20 @@ func (n *noted) set(path v1.RelPath, d notedDigest) {
 	if n.now == nil {
 		n.now = make(map[v1.RelPath]notedDigest)
 	}
+	if n.aging == nil {
+		n.aging = time.AfterFunc(notedLife, n.age)
+	}
 	n.now[path] = d
+}
+
+// age forgets the older ones.
+func (n *noted) age() {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.now, n.older = nil, n.now
+	if n.aging = nil; n.older != nil {
+		n.aging = time.AfterFunc(notedLife, n.age)
+	}
 }
 
 func (n *noted) get(path v1.RelPath) notedDigest {
