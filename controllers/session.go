@@ -130,7 +130,7 @@ func (s *Session) pollAfter(answer *coordinator.HelloAnswer) time.Duration {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return min(answer.PollAfter, max(300*time.Millisecond, s.env.since(s.greeted)/4))
+	return min(answer.PollAfter, max(100*time.Millisecond, s.env.since(s.greeted)/4))
 }
 
 // Latest is the answer to the latest Hello.
