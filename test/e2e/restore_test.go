@@ -85,3 +85,35 @@ spec: {host: origin, path: %q, minReplicas: 1, scanInterval: 300ms}
 		t.Errorf("exit %d: %s", exit, errs)
 	}
 }
+
+// TestRestoreFromAnywhere: through the holder's own daemon, through another host's, and by an administrator from elsewhere, on a machine
+// without rsync and with the source's host gone.
+func TestRestoreFromAnywhere(t *testing.T) {
+	c := newCluster(t, "origin", "a", "b")
+	origin, a, b := c.host("origin"), c.host("a"), c.host("b")
+	for _, name := range []string{"d/small", "not UTF-8 \xff", "empty"} {
+		write(t, filepath.Join(origin.source(), name), content(name, 100*len(name)%1300))
+	}
+	write(t, filepath.Join(origin.source(), "large"), content("large", 5<<20))
+	c.locations("1Gi", "a")
+	origin.ctl("create", "source", "photos", "--host", "origin", "--path", origin.source(), "--replicas", "1")
+	origin.waitProtected("photos")
+	identity := filepath.Join(c.dir, "ada.identity")
+	origin.ctl("create", "identity", "ada", "--out", identity)
+	origin.kill()
+	path := os.Getenv("PATH")
+	for name, from := range map[string][]string{
+		"the holder":       {"--state", a.state()},
+		"another host":     {"--state", b.state()},
+		"an administrator": {"--server", b.address, "--identity", identity},
+	} {
+		to := filepath.Join(t.TempDir(), "restored")
+		t.Setenv("PATH", "/nonexistent")
+		a.mustRun("cbctl", append(from, "restore", "photos", "--to", to)...)
+		t.Setenv("PATH", path)
+		sameTree(t, origin.source(), to)
+		if t.Failed() {
+			t.Fatalf("restored through %s", name)
+		}
+	}
+}
