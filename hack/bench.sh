@@ -191,7 +191,7 @@ idle() {
   cluster 1 4096
   ctl create source idle --host h0 --path "$work/source" --replicas 1 >/dev/null
   ctl wait source/idle --for=condition=Protected --timeout 550s >/dev/null
-  sleep 45 # manifests and checksum files are written once all is at rest
+  sleep 100 # manifests and checksum files are written once all is at rest, and a minute after it opened a location looks what is to be verified
   local i before=() written=()
   ticks() { awk '{ print $14 + $15 }' "/proc/$1/stat"; }
   bytes() { awk '/^write_bytes/ { print $2 }' "/proc/$1/io"; }
