@@ -48,7 +48,7 @@ type answer struct {
 }
 
 // Ask sends the request and waits for the answer, at most timeout. nil: the connection now speaks its own protocol. ErrDenied,
-// ErrUnavailable: the peer's answer, with its reason; ErrBroken: there was none.
+// ErrUnavailable: the peer's answer, with its reason; ErrBroken: there was none. With an error the connection is closed.
 func Ask(conn net.Conn, req Request, timeout time.Duration) error {
 	var got answer
 	err := within(conn, timeout, func() error {
@@ -57,11 +57,13 @@ func Ask(conn net.Conn, req Request, timeout time.Duration) error {
 		}
 		return readFrame(conn, &got)
 	})
+	if err == nil && got.Code == codeOK {
+		return nil
+	}
+	conn.Close()
 	switch {
 	case err != nil:
 		return fmt.Errorf("ask for %s %s: %w: %w", req.Kind, req.Name, ErrBroken, err)
-	case got.Code == codeOK:
-		return nil
 	case got.Code == codeDenied:
 		return fmt.Errorf("ask for %s %s: %w: %s", req.Kind, req.Name, ErrDenied, got.Message)
 	}

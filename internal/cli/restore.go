@@ -254,7 +254,6 @@ func (c *restoreCluster) Dial(ctx context.Context, h restore.Holder) (net.Conn, 
 		return nil, err
 	}
 	if err := ask.Ask(conn, ask.Request{Kind: ask.KindLocation, Name: string(h.Location)}, askTimeout); err != nil {
-		_ = conn.Close()
 		return nil, err
 	}
 	return conn, nil

@@ -65,7 +65,6 @@ func (l *loops) fetchWhole(ctx context.Context, from origin, f controllers.Fetch
 		return err
 	}
 	if err := ask.Ask(conn, from.request, askTimeout); err != nil {
-		conn.Close()
 		return err
 	}
 	fetch := stream.Fetch{Subdir: from.subdir, Dest: dest, Owner: os.Geteuid() == 0, Meter: l.meter(f), Refused: f.Refused}

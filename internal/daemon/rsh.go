@@ -47,7 +47,6 @@ func rsh(ctx context.Context, state string, host v1.HostName, address string, re
 		return fmt.Errorf("%w: %w", rsync.ErrUnreachable, err)
 	}
 	if err := ask.Ask(conn, request, askTimeout); err != nil {
-		conn.Close()
 		return err
 	}
 	in, out, err := rsync.Standard()

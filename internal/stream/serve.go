@@ -29,8 +29,8 @@ type Folder struct {
 
 // Watcher sees each file that is sent, one after the other.
 type Watcher interface {
-	// Begin: the file was opened, and nothing of it was read.
-	Begin(path v1.RelPath, fd int)
+	// Begin: the file was opened, st was seen of it, and nothing of it was read.
+	Begin(path v1.RelPath, st *unix.Stat_t)
 	// Read: this is its next part, which is the caller's again afterwards.
 	Read(part []byte)
 	// End: as much was read as the file's size was at Begin. A file that could not be read so far has no End.
@@ -61,9 +61,9 @@ func Serve(ctx context.Context, conn net.Conn, from Folder) error {
 
 type unwatched struct{}
 
-func (unwatched) Begin(v1.RelPath, int) {}
-func (unwatched) Read([]byte)           {}
-func (unwatched) End(int)               {}
+func (unwatched) Begin(v1.RelPath, *unix.Stat_t) {}
+func (unwatched) Read([]byte)                    {}
+func (unwatched) End(int)                        {}
 
 // sender is one connection being served. buf has what was not sent yet.
 type sender struct {
@@ -99,14 +99,14 @@ func (s *sender) answer(f File) error {
 	if err := s.reserve(headerBytes); err != nil {
 		return err
 	}
-	fd, h, err := s.open(f)
+	fd, st, err := s.open(f)
 	if err != nil {
 		s.buf = append(s.buf, absent)
 		return nil
 	}
 	defer unix.Close(fd)
-	s.watch.Begin(f.Path, fd)
-	h.put(s.extend(headerBytes))
+	s.watch.Begin(f.Path, &st)
+	headerFor(&st).put(s.extend(headerBytes))
 	for left := f.Size; left > 0; {
 		n, err := s.send(fd, int(min(left, chunk)))
 		if n == 0 || err != nil { // the peer has been told that the rest does not come
@@ -119,23 +119,26 @@ func (s *sender) answer(f File) error {
 }
 
 // open opens what was asked for, if it is a regular file of that size.
-func (s *sender) open(f File) (fd int, h header, err error) {
+func (s *sender) open(f File) (fd int, st unix.Stat_t, err error) {
 	at, err := s.folders.Find(f.Path.Dir())
 	if err != nil {
-		return -1, h, err
+		return -1, st, err
 	}
 	if fd, err = at.OpenFile(f.Path.Base()); err != nil {
-		return -1, h, err
+		return -1, st, err
 	}
-	var st unix.Stat_t
 	if err = beneath.Retry(func() error { return unix.Fstat(fd, &st) }); err == nil && (!beneath.IsRegular(&st) || st.Size != f.Size) {
 		err = errOther
 	}
 	if err != nil {
 		unix.Close(fd)
-		return -1, h, err
+		return -1, st, err
 	}
-	return fd, header{mode: uint32(st.Mode) & 0o7777, owner: st.Uid, group: st.Gid, modTime: beneath.ModTime(&st)}, nil
+	return fd, st, nil
+}
+
+func headerFor(st *unix.Stat_t) header {
+	return header{mode: uint32(st.Mode) & 0o7777, owner: st.Uid, group: st.Gid, modTime: beneath.ModTime(st)}
 }
 
 var errOther = errors.New("not the file that was asked for")

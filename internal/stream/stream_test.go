@@ -193,7 +193,7 @@ type watch struct {
 	path  v1.RelPath
 }
 
-func (w *watch) Begin(path v1.RelPath, _ int) {
+func (w *watch) Begin(path v1.RelPath, _ *unix.Stat_t) {
 	w.path = path
 	w.begin(path)
 }

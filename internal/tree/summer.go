@@ -6,6 +6,8 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	v1 "clusterbackup/api/v1"
 )
 
@@ -28,11 +30,13 @@ func (t *Tree) Summer(known func(v1.RelPath) bool) *Summer {
 	return &Summer{tree: t, known: known, hash: sha256.New()}
 }
 
-// Begin is to be called when a file was opened and nothing of it was read.
-func (s *Summer) Begin(path v1.RelPath, fd int) {
+// Begin is to be called when a file was opened, st was seen of it and nothing of it was read.
+func (s *Summer) Begin(path v1.RelPath, st *unix.Stat_t) {
 	s.path = path
 	s.hash.Reset()
-	s.on = statFD(fd, &s.before) == nil && s.before.Kind == KindFile && unsettled(&s.before, time.Now()) <= 0 &&
+	s.before = Entry{}
+	s.before.fromStat(st)
+	s.on = s.before.Kind == KindFile && unsettled(&s.before, time.Now()) <= 0 &&
 		(s.before.Size < askFrom || !s.known(path)) && s.tree.noted.begin(path, &s.before)
 }
 

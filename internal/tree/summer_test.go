@@ -22,7 +22,7 @@ func read(t *testing.T, s *tree.Summer, root string, path v1.RelPath, meanwhile 
 	defer f.Close()
 	st, err := f.Stat()
 	must(t, err)
-	s.Begin(path, int(f.Fd()))
+	s.Begin(path, statOf(t, f))
 	half := make([]byte, st.Size()/2)
 	for range 2 {
 		_, err := f.Read(half)
@@ -34,6 +34,13 @@ func read(t *testing.T, s *tree.Summer, root string, path v1.RelPath, meanwhile 
 		}
 	}
 	s.End(int(f.Fd()))
+}
+
+func statOf(t *testing.T, f *os.File) *unix.Stat_t {
+	t.Helper()
+	var st unix.Stat_t
+	must(t, unix.Fstat(int(f.Fd()), &st))
+	return &st
 }
 
 // settled makes a file whose change time is long enough ago for its digest to be of one version for certain.
@@ -116,8 +123,8 @@ func TestADigestIsComputedOnce(t *testing.T) {
 	must(t, err)
 	defer f.Close()
 	first, second := tr.Summer(unknown), tr.Summer(unknown)
-	first.Begin("f", int(f.Fd()))
-	second.Begin("f", int(f.Fd()))
+	first.Begin("f", statOf(t, f))
+	second.Begin("f", statOf(t, f))
 	second.Read([]byte("it does not look at these"))
 	second.End(int(f.Fd()))
 	first.Read([]byte("0123456789"))
@@ -138,7 +145,7 @@ func TestOldDigestsAreForgotten(t *testing.T) {
 	must(t, err)
 	defer f.Close()
 	for i := range 40_000 {
-		s.Begin(v1.RelPath(fmt.Sprint(i)), int(f.Fd()))
+		s.Begin(v1.RelPath(fmt.Sprint(i)), statOf(t, f))
 		s.End(int(f.Fd()))
 	}
 	must(t, unix.Unlink(root+"/f"))
