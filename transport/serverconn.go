@@ -58,7 +58,7 @@ func (sc *serverConn) refuse(id uint64, code Code, msg string) error {
 	if !sc.out.failure(id, code, msg) {
 		return fmt.Errorf("peer does not read what it is answered: %w", wire.ErrProtocol)
 	}
-	sc.spawn(func() { sc.out.flush(false) })
+	sc.out.flush(false) // by a goroutine, one at most
 	return nil
 }
 
