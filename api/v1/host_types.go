@@ -47,7 +47,8 @@ type Limits struct {
 	// Read bounds what verification reads from disk.
 	// +optional
 	Read *resource.Quantity `json:"read,omitempty"`
-	// Windows are the times of day ("22:00-06:00", the host's local time) in which copies may run; empty: always.
+	// Windows are the times of day ("22:00-06:00", the host's local time) in which copies may run to the host and from its sources;
+	// empty: always.
 	// +optional
 	Windows []string `json:"windows,omitempty"`
 }

@@ -44,6 +44,8 @@ type HostInfo struct {
 	MaintenanceUntil time.Time
 	// NoLocations: desired state names no location on it, so that nothing is expected from it.
 	NoLocations bool
+	// Windows are the times of day in which copies may run there, as in v1.Limits.
+	Windows []string
 }
 
 // Tree is the source on disk. Errors: tree.ErrGone, tree.ErrChanged, tree.ErrSkipped, and others for "cannot tell".

@@ -215,6 +215,9 @@ func (c *Coordinator) answerHello(h *host) *HelloAnswer {
 	for name := range h.locations {
 		c.answerFor(a, v, h, name)
 	}
+	if !c.sends() {
+		a.Claimable, a.Extra = false, false
+	}
 	return a
 }
 

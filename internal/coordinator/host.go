@@ -151,6 +151,12 @@ func (c *Coordinator) info(name v1.HostName) (HostInfo, bool) {
 	return HostInfo{}, false
 }
 
+// sends tells whether copies may be made from the source's host now. Who acts for it sends nothing itself.
+func (c *Coordinator) sends() bool {
+	own, _ := c.info(c.cfg.Host)
+	return c.cfg.Acting || v1.WithinWindows(own.Windows, c.clock())
+}
+
 func (c *Coordinator) hostTimeout() time.Duration {
 	return orDefault(c.cluster.HostTimeout, 2*time.Minute)
 }

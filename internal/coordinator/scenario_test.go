@@ -400,6 +400,26 @@ func TestMaintenance(t *testing.T) {
 	}
 }
 
+func TestNothingIsCopiedOutsideTheSourcesWindows(t *testing.T) {
+	w := newWorld(t, t, 2, "a", "b")
+	w.room(100, "a", "b")
+	w.many(10, mib)
+	w.infos[0].Windows = []string{"22:00-06:00"}
+	w.now = time.Date(2026, 1, 1, 12, 0, 0, 0, time.UTC)
+	if a := w.peers["a"].meet(); a.Claimable {
+		t.Fatal("hosts are asked to copy at noon")
+	}
+	if got := w.peers["a"].claim(10); len(got) != 0 {
+		t.Fatalf("%d files were given at noon", len(got))
+	}
+	if !w.c.Status().OutsideWindows {
+		t.Error("the status does not say why nothing is copied")
+	}
+	w.pass(10*time.Hour, "a", "b")
+	w.settle(0, "a", "b")
+	w.served(2)
+}
+
 func TestRemovedHost(t *testing.T) {
 	w := newWorld(t, t, 2, "a", "b", "c")
 	defer w.stop()

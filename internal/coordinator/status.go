@@ -22,6 +22,8 @@ type Status struct {
 	Listings int
 	// Claimed is how many copies are under way.
 	Claimed int64
+	// OutsideWindows: the source's host lets no copies run at this time of day.
+	OutsideWindows bool
 	// Placeable is false when the desired replicas do not fit; PlaceableMessage says why and what to do.
 	Placeable        bool
 	PlaceableMessage string
@@ -57,7 +59,7 @@ func (c *Coordinator) Status() Status {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	v := c.look()
-	s := Status{Claimed: c.claims.total, Amnesic: v.amnesic, HeldDeletions: c.cat.Held().Files, HeldWhy: c.cat.Held().Why, Placeable: true}
+	s := Status{Claimed: c.claims.total, Amnesic: v.amnesic, HeldDeletions: c.cat.Held().Files, HeldWhy: c.cat.Held().Why, OutsideWindows: !c.sends(), Placeable: true}
 	if v.amnesic {
 		s.WaitingFor = c.waitingFor()
 	}

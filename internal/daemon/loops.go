@@ -247,6 +247,9 @@ func (l *loops) hostInfos() []coordinator.HostInfo {
 	for i, h := range hosts {
 		name := v1.HostName(h.Name)
 		infos[i] = coordinator.HostInfo{Name: name, Labels: h.Labels, Cordoned: h.Spec.Cordoned, Draining: h.Spec.Draining, NoLocations: !lends[name]}
+		if h.Spec.Limits != nil {
+			infos[i].Windows = h.Spec.Limits.Windows
+		}
 		if h.Spec.CordonedUntil != nil {
 			infos[i].MaintenanceUntil = h.Spec.CordonedUntil.Time
 		}

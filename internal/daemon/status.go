@@ -93,7 +93,11 @@ func protected(want *v1.Source, state controllers.SourceState, counts *coordinat
 	case state.Scan.Ended.IsZero():
 		return unknown(v1.ConditionProtected, "NotScanned", "no scan has ended since the daemon started")
 	case counts.Underserved > 0:
-		return condition(v1.ConditionProtected, false, "Underserved", fmt.Sprintf("%d of %d files have fewer than %d replicas", counts.Underserved, counts.Files, want.Spec.MinReplicas))
+		message := fmt.Sprintf("%d of %d files have fewer than %d replicas", counts.Underserved, counts.Files, want.Spec.MinReplicas)
+		if counts.OutsideWindows {
+			message += fmt.Sprintf("; copies wait for limits.windows of host %s", want.Spec.Host)
+		}
+		return condition(v1.ConditionProtected, false, "Underserved", message)
 	}
 	if counts.Files > 0 && counts.Listings < int(want.Spec.MinReplicas) {
 		return condition(v1.ConditionProtected, false, "ListingMissing", fmt.Sprintf("every file has %d replicas or more, but the listing of folders, links and attributes lies at %d hosts only", want.Spec.MinReplicas, counts.Listings))
