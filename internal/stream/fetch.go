@@ -11,7 +11,6 @@ import (
 	"net"
 	"os"
 	"slices"
-	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -50,7 +49,7 @@ func (f Fetch) Run(ctx context.Context, conn net.Conn) error {
 		defer close(asked)
 		f.ask(conn)
 	}()
-	from := &metered{ctx: ctx, conn: conn, meter: f.Meter}
+	from := &metered{ctx: ctx, conn: patient{conn}, meter: f.Meter}
 	in := bufio.NewReaderSize(from, chunk)
 	r := receiver{Fetch: f, folders: beneath.Cursor{Top: f.Dest}, in: in, part: make([]byte, chunk)}
 	if os.Geteuid() != 0 {
@@ -96,13 +95,12 @@ const meterStep = 64 << 10
 // metered is a connection that tells of what is read, and gives up when nothing comes any more.
 type metered struct {
 	ctx    context.Context // of the one transfer that it is
-	conn   net.Conn
+	conn   patient
 	meter  func(context.Context, int) error
 	untold int
 }
 
 func (m *metered) Read(p []byte) (int, error) {
-	m.conn.SetReadDeadline(time.Now().Add(idle))
 	n, err := m.conn.Read(p)
 	if m.untold += n; m.untold >= meterStep {
 		if err := m.tell(); err != nil {

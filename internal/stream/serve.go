@@ -18,19 +18,21 @@ import (
 )
 
 // idle is how long a connection may stand still before it is given up.
-const idle = 5 * time.Minute
+var idle = 5 * time.Minute // shorter in tests
 
 // Folder is what is served.
 type Folder struct {
 	Root string // absolute
+	// OneFileSystem: nothing that is mounted below the root.
+	OneFileSystem bool
 	// Watch, if given, sees what is read.
 	Watch Watcher
 }
 
 // Watcher sees each file that is sent, one after the other.
 type Watcher interface {
-	// Begin: the file was opened, st was seen of it, and nothing of it was read.
-	Begin(path v1.RelPath, st *unix.Stat_t)
+	// Begin: the file was opened to read, st was seen of it, and nothing of it was read.
+	Begin(path v1.RelPath, fd int, st *unix.Stat_t)
 	// Read: this is its next part, which is the caller's again afterwards.
 	Read(part []byte)
 	// End: as much was read as the file's size was at Begin. A file that could not be read so far has no End.
@@ -50,6 +52,11 @@ func Serve(ctx context.Context, conn net.Conn, from Folder) error {
 	defer top.Close()
 	s := sender{folders: beneath.Cursor{Top: top}, watch: from.Watch, conn: conn, buf: make([]byte, 0, 2*chunk)}
 	defer s.folders.Close()
+	if from.OneFileSystem {
+		if s.only, err = top.Stat("."); err != nil {
+			return fmt.Errorf("serve files: %w", err)
+		}
+	}
 	if s.watch == nil {
 		s.watch = unwatched{}
 	}
@@ -59,28 +66,37 @@ func Serve(ctx context.Context, conn net.Conn, from Folder) error {
 	return nil
 }
 
+// patient is a connection of which a read gives up when nothing comes any more.
+type patient struct{ net.Conn }
+
+func (p patient) Read(b []byte) (int, error) {
+	p.SetReadDeadline(time.Now().Add(idle))
+	return p.Conn.Read(b)
+}
+
 type unwatched struct{}
 
-func (unwatched) Begin(v1.RelPath, *unix.Stat_t) {}
+func (unwatched) Begin(v1.RelPath, int, *unix.Stat_t) {}
 func (unwatched) Read([]byte)                    {}
 func (unwatched) End(int)                        {}
 
 // sender is one connection being served. buf has what was not sent yet.
 type sender struct {
 	folders beneath.Cursor
+	since   time.Time   // when the root was last gone down from
+	only    unix.Stat_t // a folder of the one file system that is served; zero: all are
 	watch   Watcher
 	conn    net.Conn
 	buf     []byte
 }
 
 func (s *sender) answerAll() error {
-	questions := bufio.NewReaderSize(s.conn, 64<<10)
+	questions := bufio.NewReaderSize(patient{s.conn}, 64<<10)
 	for {
 		if questions.Buffered() < questionBytes { // it may take the peer a while to ask on
 			if err := s.flush(); err != nil {
 				return err
 			}
-			s.conn.SetReadDeadline(time.Now().Add(idle))
 		}
 		f, err := readQuestion(questions)
 		if errors.Is(err, io.EOF) {
@@ -105,7 +121,7 @@ func (s *sender) answer(f File) error {
 		return nil
 	}
 	defer unix.Close(fd)
-	s.watch.Begin(f.Path, &st)
+	s.watch.Begin(f.Path, fd, &st)
 	headerFor(&st).put(s.extend(headerBytes))
 	for left := f.Size; left > 0; {
 		n, err := s.send(fd, int(min(left, chunk)))
@@ -118,16 +134,30 @@ func (s *sender) answer(f File) error {
 	return nil
 }
 
-// open opens what was asked for, if it is a regular file of that size.
+// stale is after what time a folder that is open is looked for again: it may have been moved out of the root.
+const stale = time.Second
+
+// open opens what was asked for, if it is a regular file of that size. Nothing else is opened: opening a device can do things, and
+// lets go who waits at a FIFO.
 func (s *sender) open(f File) (fd int, st unix.Stat_t, err error) {
+	if now := time.Now(); now.Sub(s.since) > stale {
+		s.folders.Close()
+		s.since = now
+	}
 	at, err := s.folders.Find(f.Path.Dir())
+	if err != nil {
+		return -1, st, err
+	}
+	if st, err = at.Stat(f.Path.Base()); err == nil && !s.is(f, &st) {
+		err = errOther
+	}
 	if err != nil {
 		return -1, st, err
 	}
 	if fd, err = at.OpenFile(f.Path.Base()); err != nil {
 		return -1, st, err
 	}
-	if err = beneath.Retry(func() error { return unix.Fstat(fd, &st) }); err == nil && (!beneath.IsRegular(&st) || st.Size != f.Size) {
+	if err = beneath.Retry(func() error { return unix.Fstat(fd, &st) }); err == nil && !s.is(f, &st) {
 		err = errOther
 	}
 	if err != nil {
@@ -135,6 +165,11 @@ func (s *sender) open(f File) (fd int, st unix.Stat_t, err error) {
 		return -1, st, err
 	}
 	return fd, st, nil
+}
+
+// is tells whether st is of what was asked for.
+func (s *sender) is(f File, st *unix.Stat_t) bool {
+	return beneath.IsRegular(st) && st.Size == f.Size && (s.only.Ino == 0 || st.Dev == s.only.Dev)
 }
 
 func headerFor(st *unix.Stat_t) header {

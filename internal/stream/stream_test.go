@@ -185,6 +185,97 @@ func TestWhatIsNotThereStaysAway(t *testing.T) {
 	}
 }
 
+// A folder that is moved out of the root is soon no longer served to who has been asking for its files.
+func TestFolderThatIsMovedOut(t *testing.T) {
+	root, outside := t.TempDir(), t.TempDir()
+	in := []File{put(t, root, "private/a", content(6), 0o644)}
+	conn, far := connected(t)
+	go Serve(t.Context(), far, Folder{Root: root})
+	ask := func(f File) byte {
+		_, err := conn.Write(appendQuestion(nil, f))
+		must(t, err)
+		status := make([]byte, 1)
+		_, err = io.ReadFull(conn, status)
+		must(t, err)
+		if status[0] == comes {
+			_, err = io.CopyN(io.Discard, conn, headerBytes-1+lengthBytes+f.Size)
+			must(t, err)
+		}
+		return status[0]
+	}
+	if ask(in[0]) != comes {
+		t.Fatal("it is not served at all")
+	}
+	must(t, os.Rename(root+"/private", outside+"/private"))
+	secret := put(t, outside, "private/secret", content(9), 0o600)
+	secret.Path = "private/secret"
+	for begun := time.Now(); ask(secret) == comes; time.Sleep(stale / 10) {
+		if time.Since(begun) > 10*stale {
+			t.Fatal("it goes on being served")
+		}
+	}
+}
+
+func TestOneFileSystem(t *testing.T) {
+	root := t.TempDir()
+	must(t, os.Mkdir(root+"/mounted", 0o755))
+	if err := unix.Mount("none", root+"/mounted", "tmpfs", 0, "size=1m"); err != nil {
+		t.Skip("nothing can be mounted here: ", err)
+	}
+	defer unix.Unmount(root+"/mounted", 0)
+	files := []File{put(t, root, "mounted/f", content(6), 0o644), put(t, root, "own", content(7), 0o644)}
+	for _, one := range []bool{true, false} {
+		dest, err := fetched(t, Folder{Root: root, OneFileSystem: one}, Fetch{Files: files})
+		must(t, err)
+		if got := filesBelow(t, dest); slices.Contains(got, "mounted/f") == one || !slices.Contains(got, "own") {
+			t.Errorf("one file system %v: arrived %q", one, got)
+		}
+	}
+}
+
+// Who waits to write to a FIFO goes on waiting.
+func TestNobodyIsLetGoAtAFIFO(t *testing.T) {
+	root := t.TempDir()
+	must(t, unix.Mkfifo(root+"/fifo", 0o644))
+	written := make(chan error, 1)
+	go func() { written <- os.WriteFile(root+"/fifo", nil, 0) }()
+	for range 3 {
+		_, err := fetched(t, Folder{Root: root}, Fetch{Files: []File{{"fifo", 0}}})
+		must(t, err)
+		time.Sleep(10 * time.Millisecond)
+	}
+	select {
+	case err := <-written:
+		t.Errorf("it was opened: %v", err)
+	default:
+		_, err := os.ReadFile(root + "/fifo")
+		must(t, err)
+	}
+}
+
+// What a transfer takes in all does not matter, as long as it moves.
+func TestTransferLongerThanItMayStandStill(t *testing.T) {
+	defer func(was time.Duration) { idle = was }(idle)
+	idle = 400 * time.Millisecond
+	root, long := t.TempDir(), strings.Repeat("long", 50)
+	var files []File
+	for i := range 1000 {
+		files = append(files, put(t, root, fmt.Sprintf("%s/%04d", long, i), content(1<<10), 0o644))
+	}
+	dest := t.TempDir()
+	at, err := beneath.OpenFolder(dest)
+	must(t, err)
+	defer at.Close()
+	conn, far := connected(t)
+	must(t, errors.Join(far.(*net.TCPConn).SetWriteBuffer(16<<10), conn.(*net.TCPConn).SetReadBuffer(16<<10)))
+	go Serve(t.Context(), far, Folder{Root: root})
+	slow := func(context.Context, int) error { time.Sleep(idle / 8); return nil }
+	must(t, Fetch{Files: files, Dest: at, Meter: slow}.Run(t.Context(), conn))
+	if n := len(filesBelow(t, dest)); n != len(files) {
+		t.Errorf("%d of %d files came", n, len(files))
+	}
+}
+
 // watch is called at a file's Begin, and notes what is read.
 type watch struct {
 	begin func(path v1.RelPath)
@@ -193,7 +284,7 @@ type watch struct {
 	path  v1.RelPath
 }
 
-func (w *watch) Begin(path v1.RelPath, _ *unix.Stat_t) {
+func (w *watch) Begin(path v1.RelPath, _ int, _ *unix.Stat_t) {
 	w.path = path
 	w.begin(path)
 }

@@ -30,14 +30,16 @@ func (t *Tree) Summer(known func(v1.RelPath) bool) *Summer {
 	return &Summer{tree: t, known: known, hash: sha256.New()}
 }
 
-// Begin is to be called when a file was opened, st was seen of it and nothing of it was read.
-func (s *Summer) Begin(path v1.RelPath, st *unix.Stat_t) {
+// Begin is to be called when a file was opened to read, st was seen of it and nothing of it was read. The digest of a file that somebody
+// may be writing is left to Digest: it reads what was sent a second time, so that bytes that changed without a trace in the
+// file's times are noticed.
+func (s *Summer) Begin(path v1.RelPath, fd int, st *unix.Stat_t) {
 	s.path = path
 	s.hash.Reset()
 	s.before = Entry{}
 	s.before.fromStat(st)
 	s.on = s.before.Kind == KindFile && unsettled(&s.before, time.Now()) <= 0 &&
-		(s.before.Size < askFrom || !s.known(path)) && s.tree.noted.begin(path, &s.before)
+		(s.before.Size < askFrom || !s.known(path)) && !written(fd, &s.before) && s.tree.noted.begin(path, &s.before)
 }
 
 // Read is to be called with each part of the file, in order.
