@@ -242,10 +242,8 @@ func (r *ActingReconciler) act(ctx context.Context, want *v1.Source, by ListingA
 	if err != nil {
 		return errors.Join(err, cat.Close())
 	}
-	r.Set.change(func() {
-		k.opened = basis
-		k.running = &RunningSource{Name: k.name, Coordinator: c, Catalog: cat, Listing: from}
-	})
+	r.Set.change(func() { k.opened = basis })
+	r.Set.start(k, &RunningSource{Name: k.name, Coordinator: c, Catalog: cat, Listing: from})
 	r.Event(k.name, true, "Acting", fmt.Sprintf("host %s is silent for longer than %s: this host has the newest listing of the source and orders copies in its stead; nothing is dropped",
 		want.Spec.Host, cluster.RepairAfter.Duration))
 	r.Log.Info("Acting for a silent host", "source", k.name, "host", want.Spec.Host, "generation", by.Generation.String())

@@ -91,6 +91,8 @@ func (r *CopyReconciler) Reconcile(ctx context.Context, c Client) (reconcile.Res
 	if len(locations) == 0 {
 		return reconcile.Result{RequeueAfter: r.Env.jitter(5 * time.Second)}, nil
 	}
+	ctx, stop := untilClosed(ctx, locations)
+	defer stop()
 	s.refresh()
 	hello, err := helloOf(c.Source, locations)
 	if err != nil {

@@ -46,6 +46,8 @@ func (r *DropReconciler) Reconcile(ctx context.Context, c Client) (reconcile.Res
 	var next time.Duration
 	locations, done := r.Locations.Use()
 	defer done()
+	ctx, stop := untilClosed(ctx, locations)
+	defer stop()
 	for _, l := range locations {
 		held, err := l.Held(c.Source)
 		if err != nil {

@@ -13,20 +13,10 @@ import (
 type Locations interface {
 	// Use returns those that are open and know what they hold, sorted by name. None of them is closed until done is called.
 	Use() (open []*OpenLocation, done func())
+	// UseOne returns one of them, nil if it is none. It is not closed until done is called.
+	UseOne(v1.LocationName) (l *OpenLocation, done func())
 	// Waiting notes, for people, what a location waits for on account of one source; empty: nothing.
 	Waiting(name v1.LocationName, source v1.SourceName, text string)
-}
-
-// useOne returns one location if it is open, nil if not. It is not closed until done is called.
-func useOne(from Locations, name v1.LocationName) (l *OpenLocation, done func()) {
-	open, done := from.Use()
-	for _, o := range open {
-		if o.Name == name {
-			return o, done
-		}
-	}
-	done()
-	return nil, func() {}
 }
 
 // OpenLocation is a location with what is wanted of it at the moment.
@@ -35,8 +25,19 @@ type OpenLocation struct {
 	Name v1.LocationName
 	// NoNew: it takes no new replicas. Draining: it is to be emptied, and takes none either.
 	NoNew, Draining bool
+	// Until ends when the location is to be closed: who uses it for long stops then.
+	Until context.Context
 	// Disk is the location as it lies on this host's disk, for what no loop does; nil in a simulation.
 	Disk *location.Location
+}
+
+// untilClosed is Until for what uses all of some locations.
+func untilClosed(ctx context.Context, locations []*OpenLocation) (until context.Context, stop func()) {
+	uses := make([]context.Context, len(locations))
+	for i, l := range locations {
+		uses[i] = l.Until
+	}
+	return Until(ctx, uses...)
 }
 
 // Location is what the loops do with a location; package location says what each method promises.

@@ -2,6 +2,7 @@ package controllers
 
 import (
 	"context"
+	"errors"
 	"os"
 	"path/filepath"
 	"slices"
@@ -181,4 +182,29 @@ func TestRetentionOutlivesItsSource(t *testing.T) {
 	h.up += 2 * time.Hour
 	l = h.keep()
 	h.holds(l, "after it", nil, nil)
+}
+
+// Who uses a location for long is told when it is to be closed; who uses another one goes on.
+func TestLocationIsClosedUnderItsUsers(t *testing.T) {
+	h := newHouse(t, "a", time.Hour)
+	h.keep()
+	set := h.loop.Set
+	l, done := set.UseOne("usb")
+	working, stop := Until(t.Context(), l.Until)
+	defer stop()
+	go func() {
+		<-working.Done()
+		done()
+	}()
+	if none, done := set.UseOne("other"); none != nil {
+		done()
+		t.Fatal("there is no other location")
+	}
+	h.must(h.loop.drop("usb", false))
+	if why := context.Cause(working); !errors.Is(why, location.ErrClosed) {
+		t.Errorf("its user was told %v", why)
+	}
+	if gone, _ := set.UseOne("usb"); gone != nil {
+		t.Error("it is still to be had")
+	}
 }

@@ -26,7 +26,7 @@ type keptLocation struct {
 	drain   bool
 	err     error // why it is not open
 	since   time.Time
-	users   sync.WaitGroup
+	use     *use // of what is opened
 	waiting map[v1.SourceName]string
 	// generation is the metadata.generation that is in force.
 	generation int64
@@ -52,25 +52,36 @@ type LocationState struct {
 func (s *LocationSet) Use() (open []*OpenLocation, done func()) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	var used []*keptLocation
+	var used []*use
 	for _, k := range s.kept {
 		if k.opened != nil && !k.opened.Rebuilding() {
-			k.users.Add(1)
-			used = append(used, k)
-			open = append(open, &OpenLocation{Location: onDisk{k.opened}, Name: k.name, NoNew: k.noNew, Draining: k.drain, Disk: k.opened})
+			open = append(open, k.user())
+			used = append(used, k.use)
 		}
 	}
 	slices.SortFunc(open, func(a, b *OpenLocation) int { return strings.Compare(string(a.Name), string(b.Name)) })
 	return open, func() {
-		for _, k := range used {
-			k.users.Done()
+		for _, u := range used {
+			u.users.Done()
 		}
 	}
 }
 
 // UseOne returns one location if it is open, nil if not. It is not closed until done is called.
 func (s *LocationSet) UseOne(name v1.LocationName) (l *OpenLocation, done func()) {
-	return useOne(s, name)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	k := s.kept[name]
+	if k == nil || k.opened == nil || k.opened.Rebuilding() {
+		return nil, func() {}
+	}
+	return k.user(), k.use.users.Done
+}
+
+// user counts one more user.
+func (k *keptLocation) user() *OpenLocation {
+	k.use.users.Add(1)
+	return &OpenLocation{Location: onDisk{k.opened}, Name: k.name, NoNew: k.noNew, Draining: k.drain, Disk: k.opened, Until: k.use}
 }
 
 // States tells how every location stands, sorted by name.
@@ -144,7 +155,7 @@ func (s *LocationSet) forget(name v1.LocationName) {
 func (s *LocationSet) open(k *keptLocation, l *location.Location, path string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	k.opened, k.path = l, path
+	k.opened, k.path, k.use = l, path, newUse()
 	if k.err != nil {
 		k.err, k.since = nil, time.Now()
 	}
@@ -157,7 +168,7 @@ func (s *LocationSet) want(k *keptLocation, generation int64, noNew, drain bool)
 	k.generation, k.noNew, k.drain = generation, noNew, drain
 }
 
-// close makes a location unusable for a reason, waits until nobody uses it, and closes it.
+// close makes a location unusable for a reason, tells those who use it, waits until they are done, and closes it.
 func (s *LocationSet) close(k *keptLocation, reason error) error {
 	s.mu.Lock()
 	opened := k.opened
@@ -170,7 +181,7 @@ func (s *LocationSet) close(k *keptLocation, reason error) error {
 	if opened == nil {
 		return nil
 	}
-	k.users.Wait()
+	k.use.finish(reason)
 	return opened.Close()
 }
 

@@ -107,10 +107,8 @@ func (r *ScanReconciler) answerFor(k *keptSource, want *v1.Source) error {
 	if err != nil {
 		return errors.Join(err, cat.Close())
 	}
-	r.Set.change(func() {
-		k.opened, k.generation = openedFor(want), want.Generation
-		k.running = &RunningSource{Name: k.name, Coordinator: c, Catalog: cat, Root: want.Spec.Path, tree: k.tree}
-	})
+	r.Set.change(func() { k.opened, k.generation = openedFor(want), want.Generation })
+	r.Set.start(k, &RunningSource{Name: k.name, Coordinator: c, Catalog: cat, Root: want.Spec.Path, OneFileSystem: *want.Spec.OneFileSystem, tree: k.tree})
 	r.Answering(k.name)
 	return nil
 }

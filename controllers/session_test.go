@@ -46,6 +46,9 @@ type filling struct {
 func (f *filling) Use() ([]*OpenLocation, func()) {
 	return []*OpenLocation{{Location: f, Name: "disk"}}, func() {}
 }
+func (f *filling) UseOne(v1.LocationName) (*OpenLocation, func()) {
+	return &OpenLocation{Location: f, Name: "disk"}, func() {}
+}
 func (f *filling) Waiting(v1.LocationName, v1.SourceName, string)     {}
 func (f *filling) ManifestVersion(v1.SourceName) (string, error)      { return "", nil }
 func (f *filling) Highest(v1.SourceName) (g v1.Generation, err error) { return g, nil }

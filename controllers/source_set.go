@@ -1,6 +1,8 @@
 package controllers
 
 import (
+	"context"
+	"errors"
 	"slices"
 	"strings"
 	"sync"
@@ -24,6 +26,10 @@ type RunningSource struct {
 	Coordinator *coordinator.Coordinator
 	Catalog     *catalog.Catalog
 	Root        string
+	// OneFileSystem: what is mounted below the root is not of it.
+	OneFileSystem bool
+	// Until ends when it is to be closed: who uses it for long stops then.
+	Until context.Context
 	// Listing is what this host knows it from, where it acts for the source's.
 	Listing Listing
 
@@ -70,8 +76,8 @@ type keptSource struct {
 	opened  openedAs
 	tree    *currentTree
 	root    tree.Identity // of the latest root there was
-	users   sync.WaitGroup
-	err     error // why the tree is not available; nil when it is
+	use     *use          // of what is running
+	err     error         // why the tree is not available; nil when it is
 	since   time.Time
 	scan    Scan
 	// generation is the metadata.generation that is in force.
@@ -119,8 +125,8 @@ func (s *SourceSet) Use(name v1.SourceName) (running *RunningSource, done func()
 	if k == nil || k.running == nil {
 		return nil, func() {}
 	}
-	k.users.Add(1)
-	return k.running, k.users.Done
+	k.use.users.Add(1)
+	return k.running, k.use.users.Done
 }
 
 // Failed tells whether a source could lately not be answered for.
@@ -183,7 +189,19 @@ func (s *SourceSet) setErr(k *keptSource, err error) (news bool) {
 	return news
 }
 
-// stop ends answering for a source once nobody uses it any more.
+// start begins to answer for a source.
+func (s *SourceSet) start(k *keptSource, running *RunningSource) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	k.use = newUse()
+	running.Until = k.use
+	k.running = running
+}
+
+// errStopped is why the use of a source ends.
+var errStopped = errors.New("the source is no longer answered for as it was")
+
+// stop ends answering for a source: it tells those who use it, and waits until they are done.
 func (s *SourceSet) stop(k *keptSource) error {
 	s.mu.Lock()
 	running := k.running
@@ -192,7 +210,7 @@ func (s *SourceSet) stop(k *keptSource) error {
 	if running == nil {
 		return nil
 	}
-	k.users.Wait()
+	k.use.finish(errStopped)
 	return running.Catalog.Close()
 }
 

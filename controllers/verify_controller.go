@@ -41,7 +41,7 @@ type VerifyReconciler struct {
 
 // Reconcile implements reconcile.Reconciler. It is to run with one worker.
 func (r *VerifyReconciler) Reconcile(ctx context.Context, name v1.LocationName) (reconcile.Result, error) {
-	l, done := useOne(r.Locations, name)
+	l, done := r.Locations.UseOne(name)
 	defer done()
 	if l == nil {
 		return reconcile.Result{}, nil
@@ -133,6 +133,8 @@ func Asked(source *v1.Source, full bool) Reading {
 
 // Verify reads replicas of a source in a location, reports what is found, and tells progress (may be nil) after each batch.
 func (r *VerifyReconciler) Verify(ctx context.Context, l *OpenLocation, source *v1.Source, reading Reading, progress func(Verified)) error {
+	ctx, stop := Until(ctx, l.Until)
+	defer stop()
 	var batch []location.Record
 	flush := func() error {
 		if len(batch) == 0 {

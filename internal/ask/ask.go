@@ -3,6 +3,7 @@
 package ask
 
 import (
+	"context"
 	"encoding/binary"
 	"encoding/json"
 	"errors"
@@ -47,9 +48,10 @@ type answer struct {
 	Message string `json:"message,omitempty"`
 }
 
-// Ask sends the request and waits for the answer, at most timeout. nil: the connection now speaks its own protocol. ErrDenied,
+// Ask sends the request and waits for the answer, at most timeout and until ctx ends. nil: the connection now speaks its own protocol. ErrDenied,
 // ErrUnavailable: the peer's answer, with its reason; ErrBroken: there was none. With an error the connection is closed.
-func Ask(conn net.Conn, req Request, timeout time.Duration) error {
+func Ask(ctx context.Context, conn net.Conn, req Request, timeout time.Duration) error {
+	defer context.AfterFunc(ctx, func() { conn.Close() })()
 	var got answer
 	err := within(conn, timeout, func() error {
 		if err := writeFrame(conn, req); err != nil {

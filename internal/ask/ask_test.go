@@ -1,6 +1,7 @@
 package ask_test
 
 import (
+	"context"
 	"errors"
 	"io"
 	"net"
@@ -40,7 +41,7 @@ func TestAskAndItsAnswers(t *testing.T) {
 	} {
 		near, far := connected(t)
 		asked := make(chan error, 1)
-		go func() { asked <- ask.Ask(near, req, 10*time.Second) }()
+		go func() { asked <- ask.Ask(t.Context(), near, req, 10*time.Second) }()
 		got, err := ask.Receive(far, 10*time.Second)
 		if err != nil || got != req {
 			t.Errorf("%s: received %+v, %v", name, got, err)
@@ -60,6 +61,16 @@ func TestAskAndItsAnswers(t *testing.T) {
 				t.Errorf("%s: then %q, %v", name, b, err)
 			}
 		}
+	}
+}
+
+func TestAskEndsWithItsContext(t *testing.T) {
+	near, _ := connected(t)
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
+	defer cancel()
+	begun := time.Now()
+	if err := ask.Ask(ctx, near, ask.Request{Kind: ask.KindLocation, Name: "attic"}, time.Minute); !errors.Is(err, ask.ErrBroken) || time.Since(begun) > 30*time.Second {
+		t.Errorf("%v after %v", err, time.Since(begun))
 	}
 }
 

@@ -253,7 +253,7 @@ func (c *restoreCluster) Dial(ctx context.Context, h restore.Holder) (net.Conn, 
 	if err != nil {
 		return nil, err
 	}
-	if err := ask.Ask(conn, ask.Request{Kind: ask.KindLocation, Name: string(h.Location)}, askTimeout); err != nil {
+	if err := ask.Ask(ctx, conn, ask.Request{Kind: ask.KindLocation, Name: string(h.Location)}, askTimeout); err != nil {
 		return nil, err
 	}
 	return conn, nil

@@ -59,6 +59,8 @@ func answer[Q, A any](c *coordinators, server *transport.Server, method string, 
 		if running == nil {
 			return none, &transport.Error{Code: codeNoSource, Msg: fmt.Sprintf("source %s is not open on this host", source(&q))}
 		}
+		ctx, stop := controllers.Until(ctx, running.Until)
+		defer stop()
 		a, err := f(running.Coordinator, ctx, from, &q)
 		if err != nil {
 			return none, codedError(err)

@@ -64,7 +64,7 @@ func (l *loops) fetchWhole(ctx context.Context, from origin, f controllers.Fetch
 	if err != nil {
 		return err
 	}
-	if err := ask.Ask(conn, from.request, askTimeout); err != nil {
+	if err := ask.Ask(ctx, conn, from.request, askTimeout); err != nil {
 		return err
 	}
 	fetch := stream.Fetch{Subdir: from.subdir, Dest: dest, Owner: os.Geteuid() == 0, Meter: l.meter(f), Refused: f.Refused}

@@ -179,12 +179,13 @@ func (h *holders) Manifest(ctx context.Context, source v1.SourceName, holder adm
 func (h *holders) manifestHere(ctx context.Context, q holdingsRequest) iter.Seq2[[]byte, error] {
 	return func(yield func([]byte, error) bool) {
 		l, done := h.locations.UseOne(q.Location)
-		defer done()
 		if l == nil {
+			done()
 			yield(nil, notOpen(q.Location))
 			return
 		}
 		file, err := l.Disk.OpenManifest(ctx, q.Source)
+		done()
 		if errors.Is(err, os.ErrNotExist) {
 			err = admin.Errorf(admin.NotFound, "source/"+string(q.Source), "location %s has no manifest of it", q.Location)
 		}

@@ -46,7 +46,7 @@ func rsh(ctx context.Context, state string, host v1.HostName, address string, re
 	if err != nil {
 		return fmt.Errorf("%w: %w", rsync.ErrUnreachable, err)
 	}
-	if err := ask.Ask(conn, request, askTimeout); err != nil {
+	if err := ask.Ask(ctx, conn, request, askTimeout); err != nil {
 		return err
 	}
 	in, out, err := rsync.Standard()

@@ -123,7 +123,7 @@ func (s *senders) serve(ctx context.Context, conn net.Conn, protocol string, adm
 	if err != nil {
 		return
 	}
-	from, done, err := s.folder(request, admin)
+	from, until, done, err := s.folder(request, admin)
 	if err != nil {
 		refuse := ask.Decline
 		if errors.Is(err, ask.ErrDenied) {
@@ -133,6 +133,8 @@ func (s *senders) serve(ctx context.Context, conn net.Conn, protocol string, adm
 		return
 	}
 	defer done()
+	ctx, stop := controllers.Until(ctx, until)
+	defer stop()
 	if ask.Accept(conn) != nil {
 		return
 	}
@@ -164,42 +166,40 @@ func (s *senders) sending(ctx context.Context, conn net.Conn, request ask.Reques
 	return out
 }
 
-// folder is what a request is about. It stays in use until done is called.
-func (s *senders) folder(request ask.Request, admin bool) (from stream.Folder, done func(), err error) {
+// folder is what a request is about. It stays in use until done is called, which is to be soon after the end of until.
+func (s *senders) folder(request ask.Request, admin bool) (from stream.Folder, until context.Context, done func(), err error) {
 	switch request.Kind {
 	case ask.KindSource:
 		if admin {
-			return from, nil, fmt.Errorf("source %s: %w: only hosts copy from sources", request.Name, ask.ErrDenied)
+			return from, nil, nil, fmt.Errorf("source %s: %w: only hosts copy from sources", request.Name, ask.ErrDenied)
 		}
 		running, done := s.sources.Use(v1.SourceName(request.Name))
 		if running == nil {
 			done()
-			return from, nil, fmt.Errorf("source %s is not open on this host", request.Name)
+			return from, nil, nil, fmt.Errorf("source %s is not open on this host", request.Name)
 		}
 		if err := running.Check(); err != nil {
 			done()
-			return from, nil, fmt.Errorf("source %s: %w", request.Name, err)
+			return from, nil, nil, fmt.Errorf("source %s: %w", request.Name, err)
 		}
-		from.Root = running.Root
+		from.Root, from.OneFileSystem = running.Root, running.OneFileSystem
 		if summer := running.Summer(); summer != nil {
 			from.Watch = summer
 		}
-		return from, done, nil
+		return from, running.Until, done, nil
 	case ask.KindLocation:
-		open, done := s.locations.Use()
-		for _, l := range open {
-			if l.Name == v1.LocationName(request.Name) {
-				if err := l.Disk.Check(context.Background()); err != nil {
-					done()
-					return from, nil, err
-				}
-				return stream.Folder{Root: l.Disk.Root()}, done, nil
-			}
+		l, done := s.locations.UseOne(v1.LocationName(request.Name))
+		if l == nil {
+			done()
+			return from, nil, nil, fmt.Errorf("location %s is not open on this host", request.Name)
 		}
-		done()
-		return from, nil, fmt.Errorf("location %s is not open on this host", request.Name)
+		if err := l.Disk.Check(context.Background()); err != nil {
+			done()
+			return from, nil, nil, err
+		}
+		return stream.Folder{Root: l.Disk.Root()}, l.Until, done, nil
 	}
-	return from, nil, fmt.Errorf("%s %s: %w", request.Kind, request.Name, ask.ErrDenied)
+	return from, nil, nil, fmt.Errorf("%s %s: %w", request.Kind, request.Name, ask.ErrDenied)
 }
 
 // relay serves the socket's connections for files: the first line names the host that is to serve; what follows is carried there.
@@ -221,6 +221,7 @@ func (s *senders) relay(ctx context.Context, conn net.Conn, p *peers) {
 		ask.Decline(conn, err.Error())
 		return
 	}
+	defer context.AfterFunc(ctx, func() { conn.Close(); far.Close() })()
 	splice(conn, far)
 }
 
@@ -236,18 +237,13 @@ type oneByte struct{ io.Reader }
 
 func (o oneByte) Read(p []byte) (int, error) { return o.Reader.Read(p[:min(len(p), 1)]) }
 
-// splice carries bytes both ways until both sides have said their last.
+// splice carries bytes both ways until one side ends or fails.
 func splice(a, b net.Conn) {
-	defer a.Close()
-	defer b.Close()
 	var carrying sync.WaitGroup
 	carry := func(to, from net.Conn) {
 		io.Copy(to, from)
-		if half, ok := to.(interface{ CloseWrite() error }); ok {
-			half.CloseWrite()
-			return
-		}
-		to.Close()
+		a.Close()
+		b.Close()
 	}
 	carrying.Go(func() { carry(a, b) })
 	carrying.Go(func() { carry(b, a) })

@@ -46,7 +46,7 @@ func rsh(args []string) int {
 	}
 	in, out, err := rsync.Standard()
 	if err == nil {
-		err = ask.Ask(conn, ask.Request{Kind: args[1], Name: args[2]}, 10*time.Second)
+		err = ask.Ask(context.Background(), conn, ask.Request{Kind: args[1], Name: args[2]}, 10*time.Second)
 	}
 	if err == nil {
 		err = rsync.Shell(context.Background(), in, out, conn)

@@ -77,8 +77,8 @@ func (p patient) Read(b []byte) (int, error) {
 type unwatched struct{}
 
 func (unwatched) Begin(v1.RelPath, int, *unix.Stat_t) {}
-func (unwatched) Read([]byte)                    {}
-func (unwatched) End(int)                        {}
+func (unwatched) Read([]byte)                         {}
+func (unwatched) End(int)                             {}
 
 // sender is one connection being served. buf has what was not sent yet.
 type sender struct {

@@ -24,6 +24,15 @@ func (l locations) Use() (open []*controllers.OpenLocation, done func()) {
 	return []*controllers.OpenLocation{{Location: l.h.disk, Name: l.h.location, Draining: l.h.draining}}, func() {}
 }
 
+// UseOne implements controllers.Locations.
+func (l locations) UseOne(v1.LocationName) (open *controllers.OpenLocation, done func()) {
+	all, done := l.Use()
+	if len(all) == 0 {
+		return nil, done
+	}
+	return all[0], done
+}
+
 // Waiting implements controllers.Locations.
 func (l locations) Waiting(v1.LocationName, v1.SourceName, string) {}
 
