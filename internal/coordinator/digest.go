@@ -79,26 +79,26 @@ func (d *digester) compute(ctx context.Context, key digestKey, r *digesting, sta
 	r.digest, r.err = d.tree.Digest(ctx, key.path, stat)
 }
 
-// observe looks at one file now and lets the catalog catch up. A file that is gone stays known until the next scan: one
-// look at one path is no proof of a deletion.
-func (c *Coordinator) observe(ctx context.Context, path v1.RelPath) error {
+// observe looks at one file now and lets the catalog catch up. It returns the generation of the version that was known, if that is the
+// one that is there; zero if not. A file that is gone stays known until the next scan: one look at one path is no proof of a deletion.
+func (c *Coordinator) observe(ctx context.Context, path v1.RelPath) (known v1.Generation, err error) {
 	now, err := c.cfg.Tree.Stat(ctx, path)
 	if err != nil {
-		return err
+		return known, err
 	}
-	var same bool
 	err = c.cat.View(func(tx *catalog.Tx) error {
 		_, e, err := tx.Find(path)
 		if e != nil {
-			was := e.Stat("")
-			same = was.SameVersion(&now)
+			if was := e.Stat(""); was.SameVersion(&now) {
+				known = tx.Generation(e)
+			}
 		}
 		return err
 	})
-	if err != nil || same {
-		return err
+	if err != nil || !known.IsZero() {
+		return known, err
 	}
-	return c.cat.Update(func(tx *catalog.Tx) error {
+	return known, c.cat.Update(func(tx *catalog.Tx) error {
 		_, err := tx.Observe(path, &now)
 		return err
 	})

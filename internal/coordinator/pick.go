@@ -414,16 +414,28 @@ func (c *Coordinator) Release(ctx context.Context, from v1.HostName, req *Releas
 	if err != nil {
 		return nil, err
 	}
-	for _, path := range look {
-		if err := c.observe(ctx, path); err != nil {
-			c.log.V(1).Info("cannot look at a file that a holder found changed", "path", path, "reason", err.Error())
+	for _, i := range look {
+		f := &req.Files[i]
+		switch known, err := c.observe(ctx, f.Path); {
+		case err != nil:
+			c.log.V(1).Info("cannot look at a file that a holder found changed", "path", f.Path, "reason", err.Error())
+		case known == f.Gen:
+			c.mu.Lock()
+			c.fail(from, req, i, keys[i], "it is not changed, but does not arrive as it is: "+f.Message)
+			c.mu.Unlock()
 		}
 	}
 	return &ReleaseAnswer{}, nil
 }
 
-// release takes the claims away and says which paths to look at again.
-func (c *Coordinator) release(from v1.HostName, req *Release, keys []catalog.Key) (look []v1.RelPath, err error) {
+// fail keeps a file from a location that could not copy it, and lists it as a problem. c.mu is held.
+func (c *Coordinator) fail(from v1.HostName, req *Release, i int, key catalog.Key, why string) {
+	c.refusals.fail(key, catalog.Holder{Host: from, Location: req.Location}, c.clock())
+	c.problems.add(v1.Problem{Path: quote(req.Files[i].Path), Reason: "CopyFailed", Message: clip(why), Host: from})
+}
+
+// release takes the claims away and says of which files to look at the source again.
+func (c *Coordinator) release(from v1.HostName, req *Release, keys []catalog.Key) (look []int, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if _, _, err := c.meet(from, req.Source, req.Location); err != nil {
@@ -439,15 +451,11 @@ func (c *Coordinator) release(from v1.HostName, req *Release, keys []catalog.Key
 			c.stale = true
 		}
 		switch f.Reason {
-		case ReasonVanished:
-			look = append(look, f.Path)
-			c.refusals.add(keys[i], at, now, time.Minute)
-		case ReasonChanged:
-			look = append(look, f.Path)
-			c.refusals.add(keys[i], at, now, soon)
+		case ReasonVanished, ReasonChanged:
+			look = append(look, i)
+			c.refusals.hold(keys[i], at, now, soon)
 		case ReasonFailed:
-			c.refusals.fail(keys[i], at, now)
-			c.problems.add(v1.Problem{Path: quote(f.Path), Reason: "CopyFailed", Message: clip(f.Message), Host: from})
+			c.fail(from, req, i, keys[i], f.Message)
 		case ReasonNoRoom:
 			c.refusals.add(keys[i], at, now, time.Minute)
 		}

@@ -50,6 +50,16 @@ func (r *refusals) add(key catalog.Key, at catalog.Holder, now time.Time, pause 
 	}
 }
 
+// hold keeps the file from the location for a time that is no measure of how often it failed there.
+func (r *refusals) hold(key catalog.Key, at catalog.Holder, now time.Time, pause time.Duration) {
+	if x, ok := r.until[refusalKey{key, at}]; ok {
+		x.until = now.Add(pause)
+		r.until[refusalKey{key, at}] = x
+		return
+	}
+	r.add(key, at, now, pause)
+}
+
 // fail is add with a pause that doubles each time.
 func (r *refusals) fail(key catalog.Key, at catalog.Holder, now time.Time) {
 	pause := firstPause

@@ -928,6 +928,42 @@ func TestFailedFileBacksOff(t *testing.T) {
 	}
 }
 
+// A file that grows all the time is tried again as it is then; one that is unchanged and never arrives is a problem, and tried ever more
+// seldom.
+func TestWhatDoesNotArrive(t *testing.T) {
+	w := newWorld(t, t, 1, "a")
+	defer w.stop()
+	w.room(20, "a")
+	w.many(1, mib)
+	p := w.peers["a"]
+	p.meet()
+	for _, reason := range []string{ReasonVanished, ReasonChanged} {
+		c := p.claim(1)[0]
+		w.tree.put(string(c.Path), mib+1)
+		p.release(c, reason)
+		w.now = w.now.Add(soon)
+	}
+	c := p.claim(1)[0]
+	if c.Size != mib+1 || w.c.Status().ProblemCount != 0 {
+		t.Fatalf("%+v, problems %+v", c, w.c.Status().Problems)
+	}
+	p.release(c, ReasonChanged)
+	if s := w.c.Status(); s.ProblemCount != 1 || s.Problems[0].Reason != "CopyFailed" {
+		t.Fatalf("%+v", s.Problems)
+	}
+	tries := 0
+	for end := w.now.Add(time.Hour); w.now.Before(end); w.now = w.now.Add(10 * time.Second) {
+		p.hello()
+		for _, c := range p.claim(1) {
+			tries++
+			p.release(c, ReasonChanged)
+		}
+	}
+	if tries < 2 || tries > 8 {
+		t.Errorf("it was tried %d times in an hour", tries)
+	}
+}
+
 func TestQueries(t *testing.T) {
 	w := newWorld(t, t, 2, "a", "b")
 	defer w.stop()
