@@ -74,19 +74,24 @@ func (b *copyBatch) claim(ctx context.Context, extra bool) error {
 
 // reserve takes room for as many of the claimed files as fit; the others are given back.
 func (b *copyBatch) reserve(claimed []coordinator.Claimed) {
-	for len(claimed) > 0 {
-		total := int64(0)
-		for _, f := range claimed {
-			total += f.Size
+	bytes, entries := make([]int64, len(claimed)), make([]int, len(claimed)) // of the files up to each
+	folders := map[string]struct{}{}
+	total := int64(0)
+	for i, f := range claimed {
+		total += f.Size
+		for at := f.Path.Dir(); at != ""; at = v1.RelPath(at).Dir() {
+			folders[at] = struct{}{}
 		}
-		space, err := b.location.Reserve(total, len(claimed))
+		// A folder may be there twice for a time: where the files arrive, and where they get their names.
+		bytes[i], entries[i] = total, i+1+2*len(folders)
+	}
+	for n := len(claimed); n > 0; n-- {
+		space, err := b.location.Reserve(bytes[n-1], entries[n-1])
 		if err == nil {
-			b.files, b.space = claimed, space
+			b.files, b.space = claimed[:n], space
 			return
 		}
-		last := claimed[len(claimed)-1]
-		b.give(last, coordinator.ReasonNoRoom, err.Error())
-		claimed = claimed[:len(claimed)-1]
+		b.give(claimed[n-1], coordinator.ReasonNoRoom, err.Error())
 	}
 }
 
@@ -126,7 +131,7 @@ func (b *copyBatch) run(ctx context.Context) (int, error) {
 	partial, err := b.space.Begin(ctx, source, options)
 	if err != nil {
 		b.space.Release()
-		b.giveAll(reasonInterrupted, err)
+		b.giveAll(reasonFor(err), err)
 		return 0, err
 	}
 	defer partial.Close()
@@ -134,14 +139,18 @@ func (b *copyBatch) run(ctx context.Context) (int, error) {
 	if broken == nil {
 		broken = ctx.Err()
 	}
-	if ctx.Err() != nil || errors.Is(broken, location.ErrFull) {
+	if ctx.Err() != nil {
+		b.giveAll(reasonInterrupted, broken)
+		return 0, broken
+	}
+	if errors.Is(broken, location.ErrFull) {
 		b.giveAll(reasonFor(broken), broken)
 		return 0, broken
 	}
 	fetched := b.Env.now()
 	published, err := partial.Publish(ctx, b.incoming())
 	if err != nil {
-		b.giveAll(reasonInterrupted, err)
+		b.giveAll(reasonFor(err), err)
 		return 0, err
 	}
 	settled := b.Env.now()
@@ -151,16 +160,19 @@ func (b *copyBatch) run(ctx context.Context) (int, error) {
 	return n, errors.Join(broken, err)
 }
 
-// reasonFor tells the coordinator why files did not come, from what the transfer ended with.
-func reasonFor(broken error) string {
+// reasonFor tells the coordinator why files did not come, from what a batch ended with.
+func reasonFor(err error) string {
 	switch {
-	case errors.Is(broken, rsync.ErrFailed):
+	case errors.Is(err, rsync.ErrFailed):
 		return coordinator.ReasonFailed
-	case errors.Is(broken, location.ErrFull):
+	case atFault(err):
 		return coordinator.ReasonNoRoom
 	}
 	return reasonInterrupted
 }
+
+// atFault tells whether a batch ended with something that the location can't take.
+func atFault(err error) bool { return errors.Is(err, rsync.ErrWrite) || location.CannotTake(err) }
 
 func (b *copyBatch) giveAll(reason string, err error) {
 	for _, f := range b.files {

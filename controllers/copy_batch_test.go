@@ -3,11 +3,15 @@ package controllers
 import (
 	"context"
 	"errors"
+	"fmt"
+	"slices"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
 
 	v1 "clusterbackup/api/v1"
 	"clusterbackup/internal/ask"
@@ -77,16 +81,25 @@ func each(get func(v1.SourceName, v1.RelPath) (location.Record, bool, error), s 
 // source is a coordinator that gives two files and says yes to all that is confirmed.
 type source struct {
 	Coordinator
+	mu        sync.Mutex
+	given     int // batches
 	confirmed []v1.RelPath
 	released  map[v1.RelPath]string
 }
 
 func (s *source) Claim(context.Context, *coordinator.Claim) (*coordinator.ClaimAnswer, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.given++; s.given > 6 {
+		return &coordinator.ClaimAnswer{RetryAfter: time.Second}, nil
+	}
 	return &coordinator.ClaimAnswer{Files: []coordinator.Claimed{{Path: "came"}, {Path: "did-not"}}, Lease: time.Minute}, nil
 }
 
 func (s *source) Confirm(_ context.Context, q *coordinator.Confirm) (*coordinator.ConfirmAnswer, error) {
 	a := &coordinator.ConfirmAnswer{}
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	for _, f := range q.Files {
 		s.confirmed = append(s.confirmed, f.Path)
 		a.Answers = append(a.Answers, coordinator.Confirmation{Outcome: coordinator.OutcomeYes})
@@ -95,6 +108,8 @@ func (s *source) Confirm(_ context.Context, q *coordinator.Confirm) (*coordinato
 }
 
 func (s *source) Release(_ context.Context, q *coordinator.Release) (*coordinator.ReleaseAnswer, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	for _, f := range q.Files {
 		s.released[f.Path] = f.Reason
 	}
@@ -136,5 +151,80 @@ func TestWhatCameBeforeATransferBrokeOffIsTaken(t *testing.T) {
 				t.Errorf("released (-want +got):\n%s", diff)
 			}
 		})
+	}
+}
+
+// picky is a location of which the disk refuses to take what it is given, if it is broken. asked are the entries that room was asked for.
+type picky struct {
+	roomy
+	broken error
+	asked  *[]int
+}
+
+func (p picky) Reserve(_ int64, entries int) (Reservation, error) {
+	if p.asked != nil {
+		*p.asked = append(*p.asked, entries)
+	}
+	return refusing{room{in: p.roomy}, p.broken}, nil
+}
+
+type refusing struct {
+	room
+	broken error
+}
+
+func (r refusing) Begin(context.Context, v1.SourceName, location.BatchOptions) (Batch, error) {
+	return r, nil
+}
+
+func (r refusing) Publish(ctx context.Context, files []location.Incoming) ([]location.Published, error) {
+	if r.broken != nil {
+		return nil, r.broken
+	}
+	return r.room.Publish(ctx, files)
+}
+
+func TestLocationThatTakesNothingKeepsNothingFromTheOthers(t *testing.T) {
+	peer := &source{released: map[v1.RelPath]string{}}
+	var events []string
+	r := &CopyReconciler{
+		Fetch: func(context.Context, Client, Fetch) error { return nil }, Allowed: func() bool { return true },
+		Retention: func(v1.SourceName) v1.Retention { return RetentionOf(nil) }, Shortage: &Shortage{}, Counters: &Counters{},
+		Event: func(name v1.LocationName, _ bool, reason, message string) {
+			events = append(events, string(name)+" "+reason+": "+message)
+		},
+	}
+	at := func(name v1.LocationName, broken error) *OpenLocation {
+		return &OpenLocation{Name: name, Location: picky{roomy{published: map[v1.RelPath]bool{"came": true}}, broken, nil}}
+	}
+	s := &Session{client: Client{Source: "photos", Coordinator: "mini"}, peer: peer, mu: r.Env.lock()}
+	answer := &coordinator.HelloAnswer{Claimable: true}
+	full := fmt.Errorf("make folder: %w", unix.ENOSPC)
+	for range 2 {
+		peer.given = 0
+		copied, _, err := r.copy(t.Context(), s, answer, []*OpenLocation{at("broken", full), at("good", nil)})
+		if copied == 0 || err != nil {
+			t.Fatalf("%d files came, %v", copied, err)
+		}
+	}
+	if want := []string{"broken CopyFailed: source photos: make folder: no space left on device"}; !slices.Equal(events, want) {
+		t.Errorf("events: %q", events)
+	}
+	if peer.released["came"] != coordinator.ReasonNoRoom {
+		t.Errorf("released as %v", peer.released)
+	}
+	peer.given = 0
+	if _, _, err := r.copy(t.Context(), s, answer, []*OpenLocation{at("broken", full)}); !errors.Is(err, unix.ENOSPC) {
+		t.Errorf("where nothing can be copied at all: %v", err)
+	}
+}
+
+// Folders need room as well.
+func TestRoomIsTakenForFolders(t *testing.T) {
+	var asked []int
+	b := &copyBatch{location: &OpenLocation{Location: picky{asked: &asked}}}
+	b.reserve([]coordinator.Claimed{{Path: "a/b/1"}, {Path: "a/b/2"}, {Path: "a/3"}, {Path: "4"}, {Path: "c/5"}})
+	if want := []int{5 + 2*3}; !slices.Equal(asked, want) {
+		t.Errorf("room for %d files and folders was asked for, want %d", asked, want)
 	}
 }

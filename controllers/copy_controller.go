@@ -2,6 +2,8 @@ package controllers
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -43,6 +45,8 @@ type CopyReconciler struct {
 	Drops interface{ Enqueue(Client) }
 	// Shortage is shared with the drop loop.
 	Shortage *Shortage
+	// Event is told what people should know of a location.
+	Event func(name v1.LocationName, warning bool, reason, message string)
 	// Counters are shown as metrics.
 	Counters *Counters
 	Env      Env
@@ -55,6 +59,13 @@ type CopyReconciler struct {
 	silent    map[Client]int // how often a coordinator did not answer, in a row
 	underway  map[v1.LocationName]int64
 	claims    map[v1.LocationName]sync.Locker
+	failing   map[failure]bool
+}
+
+// failure is what a location fails to take.
+type failure struct {
+	source   v1.SourceName
+	location v1.LocationName
 }
 
 // Fetch says what to bring from a source, and where to.
@@ -166,26 +177,51 @@ func helloOf(source v1.SourceName, locations []*OpenLocation) (*coordinator.Hell
 }
 
 // copy claims and copies into each location until there is nothing more to claim, or the round is over. It returns how many files
-// came, and when the coordinator wants to be asked again.
+// came, and when the coordinator wants to be asked again. A location that takes nothing keeps nothing from the others; an error means
+// that none took anything.
 func (r *CopyReconciler) copy(ctx context.Context, s *Session, answer *coordinator.HelloAnswer, locations []*OpenLocation) (int64, time.Duration, error) {
 	again := answer.PollAfter
 	extra := answer.Extra && !r.anyClaimable()
 	may := r.Allowed() && (answer.Claimable || extra)
 	total := int64(0)
+	var failed error
 	for _, l := range locations {
 		if !may || l.NoNew || l.Draining {
 			r.Shortage.want(s.client, l.Name, 0, 0)
 			continue
 		}
 		copied, after, err := r.fill(ctx, s, l, extra)
-		if total += copied; err != nil {
-			return total, again, err
-		}
+		total += copied
 		if after > 0 {
 			again = min(again, after)
 		}
+		if err != nil {
+			failed = errors.Join(failed, fmt.Errorf("copy into location %s: %w", l.Name, err))
+		}
+		r.tellOf(s, l, copied, err)
 	}
-	return total, again, nil
+	if total > 0 {
+		return total, again, nil
+	}
+	return total, again, failed
+}
+
+// tellOf tells people, once, that a location can't take what is copied into it.
+func (r *CopyReconciler) tellOf(s *Session, l *OpenLocation, copied int64, err error) {
+	what := failure{s.client.Source, l.Name}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	switch {
+	case err == nil && copied > 0:
+		delete(r.failing, what)
+	case atFault(err) && !r.failing[what]:
+		if r.failing == nil {
+			r.failing = map[failure]bool{}
+		}
+		r.failing[what] = true
+		r.Event(l.Name, true, "CopyFailed", fmt.Sprintf("source %s: %v", s.client.Source, err))
+		r.Log.Info("Location takes nothing", "location", l.Name, "source", s.client.Source, "reason", err.Error())
+	}
 }
 
 // fill claims and copies into one location, some batches at once.

@@ -102,7 +102,8 @@ func newLoops(h *host, session uint64, metrics *reconcile.Metrics) *loops {
 	l.verify = reconcile.New("verify", l.verifier, options(1))
 	shortage := &controllers.Shortage{}
 	l.copier = &controllers.CopyReconciler{Sessions: l.sessions, Locations: l.locations, Wanted: l.wanted, Fetch: l.fetch, Allowed: l.copiesAllowed, Retention: retention,
-		Manifest: l.fetchManifest, Drops: enqueuer(func(c controllers.Client) { l.drop.Enqueue(c) }), Shortage: shortage, Counters: l.counters, Log: h.log.WithName("copy")}
+		Manifest: l.fetchManifest, Drops: enqueuer(func(c controllers.Client) { l.drop.Enqueue(c) }), Shortage: shortage, Counters: l.counters,
+		Event: noteFor[v1.LocationName](h.events, v1.KindLocation), Log: h.log.WithName("copy")}
 	l.copy = reconcile.New("copy", l.copier, options(copiesAtOnce))
 	l.drop = reconcile.New("drop", &controllers.DropReconciler{Sessions: l.sessions, Locations: l.locations, Wanted: l.wanted, Retention: retention,
 		Shortage: shortage, Copies: enqueuer(func(c controllers.Client) { l.copy.Enqueue(c) }), Counters: l.counters, Log: h.log.WithName("drop")}, options(2))

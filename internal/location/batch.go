@@ -219,6 +219,19 @@ func (b *Batch) Close() error {
 	return err
 }
 
+// dropUnfinished removes what earlier batches left of files that are whole now.
+func (b *Batch) dropUnfinished(arrivals []*arrival) {
+	whole := map[string]bool{}
+	for _, a := range arrivals {
+		if a.Size >= ResumeFrom && a.Path != b.opts.Resume {
+			whole[resumeName(b.source, a.Path)] = true
+		}
+	}
+	if len(whole) > 0 {
+		b.l.dropIdleIf(func(_ beneath.Folder, name string) bool { return whole[name] })
+	}
+}
+
 // sweep clears partial/ of what nobody works on: all but unfinished copies that can be resumed.
 func (l *Location) sweep() error {
 	partial, err := l.top.Open(partialRoot)

@@ -3,6 +3,8 @@ package location
 import (
 	"errors"
 
+	"golang.org/x/sys/unix"
+
 	"clusterbackup/internal/beneath"
 )
 
@@ -53,3 +55,15 @@ var (
 	// ErrGrant: the permission to drop has ended.
 	ErrGrant = errors.New("permission to drop has ended")
 )
+
+// CannotTake tells whether err is of a kind that other files and other tries meet as well: there is no room, the disk refuses to write, or
+// something is in the way.
+func CannotTake(err error) bool {
+	var inTheWay *beneath.InTheWayError
+	for _, its := range []error{ErrFull, unix.ENOSPC, unix.EDQUOT, unix.EROFS, unix.EIO} {
+		if errors.Is(err, its) {
+			return true
+		}
+	}
+	return errors.As(err, &inTheWay)
+}

@@ -65,6 +65,7 @@ func (b *Batch) Publish(ctx context.Context, files []Incoming) ([]Published, err
 	if err := b.place(ctx, arrivals); err != nil {
 		return nil, fmt.Errorf("publish files of %s: %w", b.source, err)
 	}
+	b.dropUnfinished(good(arrivals))
 	return out, nil
 }
 
@@ -149,6 +150,7 @@ func (b *Batch) inspectOne(ctx context.Context, hash *hasher, at beneath.Folder,
 		err = ErrChanged
 	}
 	if err == nil && !a.Digest.IsZero() && digest != a.Digest {
+		_ = at.Remove(a.base) // it has the right size and time: the next try would take it for whole
 		err = ErrDigest
 	}
 	if err == nil && !b.sync.whole {
@@ -166,6 +168,9 @@ func (b *Batch) place(ctx context.Context, arrivals []*arrival) error {
 	defer l.mu.Unlock()
 	if err := l.Check(ctx); err != nil { // hashing may have taken long
 		return err
+	}
+	if !l.space.leaves(0) { // others have written, or folders took more than was thought
+		return ErrFull
 	}
 	if err := b.findOld(good(arrivals)); err != nil {
 		return err

@@ -90,11 +90,12 @@ func (l *Location) Reserve(bytes int64, files int) (*Reservation, error) {
 	return res, nil
 }
 
-// SetLimits changes capacity (0: none) and reserve. What is held already stays, be it too much.
+// SetLimits changes capacity (0: none) and reserve. What is held already stays, be it too much; unfinished copies that wait to be resumed
+// don't then.
 func (l *Location) SetLimits(capacity, reserve int64) {
-	l.space.disks.mu.Lock()
-	defer l.space.disks.mu.Unlock()
-	l.space.capacity, l.space.reserve = capacity, reserve
+	if l.space.limit(capacity, reserve) < 0 {
+		l.dropIdle()
+	}
 }
 
 // Space tells how the location stands; all zero when it is closed.
@@ -115,6 +116,14 @@ func (l *Location) Space() Space {
 }
 
 func (s *space) used() int64 { return s.held.bytes() + s.idle + s.kept/mebibyte*mebibyte }
+
+// limit changes the limits and returns the room that they leave.
+func (s *space) limit(capacity, reserve int64) (room int64) {
+	s.disks.mu.Lock()
+	defer s.disks.mu.Unlock()
+	s.capacity, s.reserve = capacity, reserve
+	return s.room()
+}
 
 // room is what capacity and reserve leave; negative when there is too much already.
 func (s *space) room() int64 {

@@ -2,6 +2,7 @@ package location
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -177,6 +178,51 @@ func TestUnfinishedBigCopyIsResumedAndMakesWay(t *testing.T) {
 	}
 	if s := l.Space(); s.Used != 0 || s.Reserved != 0 {
 		t.Errorf("space %+v", s)
+	}
+}
+
+func TestUnfinishedCopyGoesWhenItIsOfNoUse(t *testing.T) {
+	whole := file{"big", string(make([]byte, ResumeFrom)), 1}
+	begin := func(l *Location, resume v1.RelPath) *Batch {
+		room, err := l.Reserve(ResumeFrom, 1)
+		fatalIf(t, err)
+		b, err := l.Begin(t.Context(), photos, BatchOptions{Reservation: room, Resume: resume})
+		fatalIf(t, err)
+		return b
+	}
+	for why, c := range map[string]struct {
+		left []byte
+		then func(l *Location)
+	}{
+		"the file came otherwise": {make([]byte, 1000), func(l *Location) {
+			b := begin(l, "")
+			defer b.Close()
+			_, err := b.Publish(t.Context(), stage(t, b, whole))
+			fatalIf(t, err)
+		}},
+		"the location is too full": {make([]byte, 1000), func(l *Location) { l.SetLimits(500, 0) }},
+		"it has other bytes": {nil, func(l *Location) {
+			b := begin(l, "big")
+			defer b.Close()
+			in := stage(t, b, whole)
+			in[0].Digest = sha256.Sum256([]byte("what it should be"))
+			out, err := b.Publish(t.Context(), in)
+			fatalIf(t, err)
+			wantErr(t, out[0].Err, ErrDigest)
+		}},
+	} {
+		t.Run(why, func(t *testing.T) {
+			l := newHome(t).open()
+			b := begin(l, "big")
+			if c.left != nil {
+				fatalIf(t, os.WriteFile(filepath.Join(b.Dir(), "big"), c.left, 0o600))
+			}
+			fatalIf(t, b.Close())
+			c.then(l)
+			if left := l.top.TreeBytes(partialRoot); left != 0 {
+				t.Errorf("%d bytes lie in partial/", left)
+			}
+		})
 	}
 }
 

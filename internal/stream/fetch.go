@@ -147,11 +147,12 @@ func (r *receiver) one(file File) error {
 	if refused == nil {
 		defer unix.Close(fd)
 	}
-	write := func(part []byte) error { return beneath.WriteAll(fd, part) }
-	if refused != nil {
-		write = func([]byte) error { return nil }
-	}
-	whole, err := r.bytes(file.Size, write)
+	whole, err := r.bytes(file.Size, func(part []byte) error {
+		if refused == nil {
+			refused = beneath.WriteAll(fd, part)
+		}
+		return concernsAll(refused)
+	})
 	if err == nil && whole && refused == nil {
 		refused = r.dress(fd, at, file.Path, h)
 	}
@@ -205,7 +206,7 @@ func (r *receiver) bytes(size int64, write func([]byte) error) (whole bool, err 
 			return false, broken(err)
 		}
 		if err := write(r.part[:n]); err != nil {
-			return false, fmt.Errorf("%w: %w", ErrWrite, err)
+			return false, err
 		}
 		size -= n
 	}
@@ -235,15 +236,23 @@ func (r *receiver) dress(fd int, at beneath.Folder, path v1.RelPath, h header) e
 	return at.SetModTime(path.Base(), h.modTime)
 }
 
-// refuse notes that a file can't be written; nil: that is no reason why others could not.
+// refuse notes that a file can't be written, unless that concerns all.
 func (r *receiver) refuse(path v1.RelPath, why error) error {
-	for _, concernsAll := range []error{unix.ENOSPC, unix.EDQUOT, unix.EROFS, unix.EIO, unix.EMFILE, unix.ENFILE, unix.ENOMEM, unix.ESTALE, unix.ENXIO} {
-		if errors.Is(why, concernsAll) {
-			return fmt.Errorf("%w: %w", ErrWrite, why)
-		}
+	if err := concernsAll(why); err != nil {
+		return err
 	}
 	if r.Refused != nil {
 		r.Refused(path, why)
+	}
+	return nil
+}
+
+// concernsAll returns why, as ErrWrite, if it is a reason why other files can't be written either.
+func concernsAll(why error) error {
+	for _, all := range []error{unix.ENOSPC, unix.EDQUOT, unix.EROFS, unix.EIO, unix.EMFILE, unix.ENFILE, unix.ENOMEM, unix.ESTALE, unix.ENXIO} {
+		if errors.Is(why, all) {
+			return fmt.Errorf("%w: %w", ErrWrite, why)
+		}
 	}
 	return nil
 }

@@ -12,6 +12,7 @@ import (
 	"maps"
 	"net"
 	"os"
+	"os/signal"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -250,6 +251,27 @@ func TestNobodyIsLetGoAtAFIFO(t *testing.T) {
 	default:
 		_, err := os.ReadFile(root + "/fifo")
 		must(t, err)
+	}
+}
+
+func TestFileThatIsTooLargeForTheDestination(t *testing.T) {
+	root := t.TempDir()
+	files := []File{put(t, root, "a", content(10), 0o644), put(t, root, "large", content(3*chunk), 0o644), put(t, root, "z", content(10), 0o644)}
+	var was unix.Rlimit
+	must(t, unix.Getrlimit(unix.RLIMIT_FSIZE, &was))
+	signal.Ignore(unix.SIGXFSZ)
+	defer signal.Reset(unix.SIGXFSZ)
+	must(t, unix.Setrlimit(unix.RLIMIT_FSIZE, &unix.Rlimit{Cur: chunk, Max: was.Max}))
+	var refused []v1.RelPath
+	dest, err := fetched(t, Folder{Root: root}, Fetch{Files: files, Refused: func(path v1.RelPath, why error) {
+		if errors.Is(why, unix.EFBIG) {
+			refused = append(refused, path)
+		}
+	}})
+	must(t, unix.Setrlimit(unix.RLIMIT_FSIZE, &was))
+	must(t, err)
+	if got := filesBelow(t, dest); !slices.Equal(refused, []v1.RelPath{"large"}) || !slices.Contains(got, "a") || !slices.Contains(got, "z") {
+		t.Errorf("refused %q, arrived %q", refused, got)
 	}
 }
 

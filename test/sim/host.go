@@ -79,7 +79,7 @@ func (h *host) startLoops() {
 	}}
 	wanted := func(c controllers.Client) bool { return !c.Acting || h.w.acting[c] != nil }
 	retention := func(name v1.SourceName) v1.Retention { return controllers.RetentionIn(desired{h.w}, name) }
-	copier := &controllers.CopyReconciler{Sessions: sessions, Locations: locations{h}, Wanted: wanted, Fetch: h.fetch, Allowed: func() bool { return true },
+	copier := &controllers.CopyReconciler{Sessions: sessions, Locations: locations{h}, Wanted: wanted, Fetch: h.fetch, Allowed: func() bool { return true }, Event: func(v1.LocationName, bool, string, string) {},
 		Retention: retention, Manifest: noManifest, Shortage: shortage, Counters: counters, Env: env, Log: logr.Discard()}
 	dropper := &controllers.DropReconciler{Sessions: sessions, Locations: locations{h}, Wanted: wanted, Retention: retention, Shortage: shortage,
 		Counters: counters, Log: logr.Discard()}
