@@ -100,6 +100,7 @@ type Coordinator struct {
 	admission admission
 	reliefs   reliefs
 	refusals  refusals
+	changing  changing
 	problems  problems
 	plan      *plan
 	stale     bool   // the plan is of another state of things

@@ -21,6 +21,7 @@ func (c *Coordinator) Claim(ctx context.Context, from v1.HostName, req *Claim) (
 	if req.Room < 0 || req.Kept < 0 || req.MaxFiles < 0 || req.MaxBytes < 0 {
 		return nil, fmt.Errorf("claim of %d bytes: %w", req.Room, ErrBadRequest)
 	}
+	c.lookAtChanging(ctx)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	h, l, err := c.meet(from, req.Source, req.Location)
@@ -454,6 +455,7 @@ func (c *Coordinator) release(from v1.HostName, req *Release, keys []catalog.Key
 		case ReasonVanished, ReasonChanged:
 			look = append(look, i)
 			c.refusals.hold(keys[i], at, now, soon)
+			c.changing.note(f.Path, now)
 		case ReasonFailed:
 			c.fail(from, req, i, keys[i], f.Message)
 		case ReasonNoRoom:

@@ -943,8 +943,9 @@ func TestWhatDoesNotArrive(t *testing.T) {
 		p.release(c, reason)
 		w.now = w.now.Add(soon)
 	}
+	w.tree.put("d0/f00", mib+1)
 	c := p.claim(1)[0]
-	if c.Size != mib+1 || w.c.Status().ProblemCount != 0 {
+	if now := w.tree.files[c.Path]; c.ModTime != now.mtime || w.c.Status().ProblemCount != 0 {
 		t.Fatalf("%+v, problems %+v", c, w.c.Status().Problems)
 	}
 	p.release(c, ReasonChanged)
