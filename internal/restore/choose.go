@@ -126,7 +126,9 @@ func version(all []held, best *held) *wanted {
 // chooseAt picks the version that was current at a time: of those that existed by then, the one that stopped being current first after
 // it.
 func chooseAt(r *row, at int64) *wanted {
-	there := slices.DeleteFunc(slices.Clone(r.Held), func(h held) bool { return !existed(r.Held, &h, at) || ended(r.Held, &h) <= at })
+	there := slices.DeleteFunc(slices.Clone(r.Held), func(h held) bool {
+		return isRotten(r, &h) || !existed(r.Held, &h, at) || ended(r.Held, &h) <= at
+	})
 	if len(there) == 0 {
 		return nil
 	}
@@ -134,6 +136,17 @@ func chooseAt(r *row, at int64) *wanted {
 		return cmp.Or(cmp.Compare(ended(r.Held, &a), ended(r.Held, &b)), b.Gen.Compare(a.Gen), cmp.Compare(b.ModTime, a.ModTime))
 	})
 	return version(r.Held, &best)
+}
+
+// isRotten tells whether a replica or version that no generation is known of (an index that was made from the files takes them as they
+// are) claims to be, by its size and time, what others know to have other bytes.
+func isRotten(r *row, h *held) bool {
+	known := func(o *held) bool {
+		return !o.Gen.IsZero() || r.Entry != nil && r.Entry.Digest == v1.Digest(o.Digest)
+	}
+	return slices.ContainsFunc(r.Held, func(o held) bool {
+		return known(&o) && o.Size == h.Size && o.ModTime == h.ModTime && !slices.Equal(o.Digest, h.Digest)
+	}) && !slices.ContainsFunc(r.Held, func(o held) bool { return known(&o) && slices.Equal(o.Digest, h.Digest) })
 }
 
 // ended is when a version stopped being current: when the first of the holders that had its bytes replaced it. What ended before its

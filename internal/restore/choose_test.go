@@ -50,6 +50,11 @@ func TestContentThatCameBack(t *testing.T) {
 		}
 		return all
 	}
+	rotten := func(since, modTime, until int64) held {
+		h := unknown([]held{one(1, "X", 0, since, until)})[0]
+		h.ModTime = modTime
+		return h
+	}
 	fourTimes := func(holder int, late int64) []held {
 		return []held{one(holder, "A", 1, 100+late, 200+late), one(holder, "B", 2, 200+late, 300+late), one(holder, "A", 3, 300+late, 400+late), one(holder, "C", 4, 400+late, 0)}
 	}
@@ -67,6 +72,9 @@ func TestContentThatCameBack(t *testing.T) {
 		{"at one, with a new index", unknown(fourTimes(0, 0)), "-ABAC"},
 		{"at two, one of them away while it was other", append(fourTimes(0, 0), one(1, "A", 3, 100, 410), one(1, "C", 4, 410, 0)), "-ABAC"},
 		{"at two, one of them away for long", append(fourTimes(0, 0), one(1, "A", 1, 100, 900), one(1, "C", 4, 900, 0)), "-ABAC"},
+		{"at two, one of them with rotten bytes that nobody knows", append(fourTimes(0, 0), rotten(100, 100, 190), one(1, "A", 1, 190, 210), one(1, "B", 2, 210, 0)), "-ABAC"},
+		{"at two, one of them with rotten bytes still", append(fourTimes(0, 0), rotten(400, 400, 0)), "-ABAC"},
+		{"at one, with bytes that only a new index knows", append(fourTimes(0, 0)[1:], rotten(90, 90, 210)), "-XBAC"},
 		{"deleted for a while", deleted(0, 0), "-A-AA"},
 		{"deleted for a while, and copied to another since", append(deleted(0, 0), one(1, "A", 3, 420, 0)), "-A-AA"},
 		{"deleted for a while, at one with a new index", append(unknown(deleted(0, 0)), deleted(1, 0)...), "-A-AA"},
