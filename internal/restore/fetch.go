@@ -142,12 +142,17 @@ func (r *restore) needed(ctx context.Context, to *beneath.Cursor, j *job) bool {
 		r.done(j.want.Size, func(s *Result) { s.Same++ })
 		return false
 	}
-	j.replace = r.opts.Overwrite == Always || r.opts.Overwrite == Older && beneath.ModTime(&st) < j.want.ModTime
+	j.replace = r.mayReplace(&st, j.want)
 	if !j.replace {
 		r.report(j.path, Kept, "another file has its name; --overwrite says "+string(r.opts.Overwrite))
 		r.done(j.want.Size, nil)
 	}
 	return j.replace
+}
+
+// mayReplace tells whether a file that is there gives way to the one that is wanted.
+func (r *restore) mayReplace(st *unix.Stat_t, want *wanted) bool {
+	return r.opts.Overwrite == Always || r.opts.Overwrite == Older && beneath.ModTime(st) < want.ModTime
 }
 
 // same tells whether the file that is there has the bytes that are wanted.
@@ -332,8 +337,7 @@ func (r *restore) accept(ctx context.Context, from, to *beneath.Cursor, name v1.
 	if digest != j.want.Digest {
 		return errDiffers
 	}
-	warning := r.dress(f, j)
-	err = r.place(f, to, j)
+	warning, err := r.place(ctx, f, to, j)
 	if errors.Is(err, fs.ErrExist) {
 		r.report(j.path, Kept, "another file has its name now")
 		r.done(j.want.Size, nil)
@@ -367,13 +371,45 @@ func fetched(from *beneath.Cursor, name v1.RelPath) (*finished, error) {
 	return &finished{at, name.Base(), fd}, err
 }
 
-func (r *restore) place(f *finished, to *beneath.Cursor, j *job) error {
+// place gives a file that was fetched its attributes, which may fail (warning), and its name.
+func (r *restore) place(ctx context.Context, f *finished, to *beneath.Cursor, j *job) (warning, err error) {
 	if err := r.target.ensure(j.path.Dir()); err != nil {
-		return err
+		return nil, err
 	}
 	at, err := to.Find(j.path.Dir())
 	if err != nil {
-		return err
+		return nil, err
 	}
-	return f.place(at, j.path.Base(), j.replace)
+	warning = r.dress(f, j)
+	if err := r.stillReplaces(at, j); err != nil {
+		return warning, err
+	}
+	if err = f.place(at, j.path.Base(), j.replace); !errors.Is(err, unix.EXDEV) {
+		return warning, err
+	}
+	copied, err := f.copyTo(ctx, at)
+	if err != nil {
+		return nil, err
+	}
+	defer copied.close()
+	warning = r.dress(copied, j)
+	if err = r.stillReplaces(at, j); err == nil {
+		err = copied.place(at, j.path.Base(), j.replace)
+	}
+	if err != nil {
+		_ = at.Remove(copied.base)
+	}
+	return warning, err
+}
+
+// stillReplaces looks again at the file that is to be replaced, which may be another since it was planned: fs.ErrExist.
+func (r *restore) stillReplaces(at beneath.Folder, j *job) error {
+	if !j.replace {
+		return nil
+	}
+	st, err := at.Stat(j.path.Base())
+	if err == nil && (!beneath.IsRegular(&st) || !r.mayReplace(&st, j.want)) {
+		return fs.ErrExist
+	}
+	return nil
 }
