@@ -30,6 +30,7 @@ type job struct {
 	entry   *manifest.Entry
 	want    *wanted
 	tried   map[int]bool // holders
+	again   map[int]bool // holders that are asked once more, since the connection broke
 	replace bool
 	why     error // why the latest holder's copy was no good
 }
@@ -91,7 +92,7 @@ func (f *fetcher) fill(ctx context.Context) error {
 		if row.Want == nil {
 			return ctx.Err()
 		}
-		j := &job{path: path, entry: row.Entry, want: row.Want, tried: map[int]bool{}}
+		j := &job{path: path, entry: row.Entry, want: row.Want, tried: map[int]bool{}, again: map[int]bool{}}
 		if !f.r.needed(ctx, &to, j) {
 			return ctx.Err()
 		}
@@ -263,7 +264,7 @@ func (f *fetcher) fetch(ctx context.Context, b *batch) (left []*job, err error) 
 		err = errors.Join(err, r.target.remove(name))
 	}()
 	refused := map[v1.RelPath]error{}
-	broken := f.stream(ctx, b, stream.Fetch{Dest: at, Refused: func(name v1.RelPath, why error) { refused[name] = why }})
+	connected, broken := f.stream(ctx, b, stream.Fetch{Dest: at, Refused: func(name v1.RelPath, why error) { refused[name] = why }})
 	switch {
 	case ctx.Err() != nil:
 		return nil, context.Cause(ctx)
@@ -280,14 +281,27 @@ func (f *fetcher) fetch(ctx context.Context, b *batch) (left []*job, err error) 
 		j.why = fmt.Errorf("fetch from %s: %w", holder, j.why)
 		left = append(left, j)
 	}
+	if connected && broken != nil {
+		b.askAgain(left, refused)
+	}
 	return left, nil
 }
 
-// stream has the batch's files come from its holder.
-func (f *fetcher) stream(ctx context.Context, b *batch, fetch stream.Fetch) error {
+// askAgain has the holder asked once more for what a broken connection did not bring, and on as long as anything comes.
+func (b *batch) askAgain(left []*job, refused map[v1.RelPath]error) {
+	for _, j := range left {
+		if refused[b.name(j)] == nil && (len(left) < len(b.jobs) || !j.again[b.holder]) {
+			j.again[b.holder] = true
+			delete(j.tried, b.holder)
+		}
+	}
+}
+
+// stream has the batch's files come from its holder, if that lets itself be connected to.
+func (f *fetcher) stream(ctx context.Context, b *batch, fetch stream.Fetch) (connected bool, err error) {
 	conn, err := f.r.cluster.Dial(ctx, f.r.holders[b.holder])
 	if err != nil {
-		return err
+		return false, err
 	}
 	fetch.Subdir = string(f.r.opts.Source)
 	if b.versions {
@@ -296,7 +310,7 @@ func (f *fetcher) stream(ctx context.Context, b *batch, fetch stream.Fetch) erro
 	for _, j := range b.jobs {
 		fetch.Files = append(fetch.Files, stream.File{Path: b.name(j), Size: j.want.Size})
 	}
-	return fetch.Run(ctx, conn)
+	return true, fetch.Run(ctx, conn)
 }
 
 // name is what the file is called at the holder.
