@@ -79,7 +79,7 @@ func (r *restore) makeFolders(ctx context.Context) error {
 			return
 		}
 		if err := r.target.ensure(string(path)); err != nil {
-			r.report(path, Failed, err.Error())
+			r.blocked(path, err)
 		}
 	})
 }
@@ -163,12 +163,11 @@ func (r *restore) makeLinks(ctx context.Context) error {
 		if !r.wasThere(e) {
 			return
 		}
-		if err := r.makeLink(path, e); err != nil {
-			outcome := Failed
-			if errors.Is(err, fs.ErrExist) {
-				outcome, err = Kept, errors.New("something else has its name")
-			}
-			r.report(path, outcome, err.Error())
+		switch err := r.makeLink(path, e); {
+		case errors.Is(err, fs.ErrExist):
+			r.report(path, Kept, "something else has its name")
+		case err != nil:
+			r.blocked(path, err)
 		}
 	})
 }

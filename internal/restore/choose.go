@@ -226,9 +226,10 @@ func (r *restore) plan() error {
 		at = r.opts.At.UnixNano()
 	}
 	put := changes{table: r.table}
-	any := false
+	any, kept := false, false
 	err := r.table.each(func(path v1.RelPath, known *row) error {
 		want, lost := choose(known, r.listing != nil, latest, at)
+		kept = kept || len(known.Held) > 0
 		any = any || r.asked(path) && (known.Entry != nil && at == 0 || want != nil || lost)
 		if lost {
 			r.report(path, Lost, "no live holder has it")
@@ -246,8 +247,11 @@ func (r *restore) plan() error {
 	if err == nil {
 		err = put.flush()
 	}
-	if err == nil && !any && (r.opts.Path != "" || at != 0) {
-		err = ErrNotFound
+	switch {
+	case err != nil || any || r.opts.Path == "" && at == 0:
+		return err
+	case kept && at == 0:
+		return ErrDeleted
 	}
-	return err
+	return ErrNotFound
 }

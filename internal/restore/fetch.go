@@ -132,10 +132,10 @@ func (r *restore) needed(ctx context.Context, to *beneath.Cursor, j *job) bool {
 	case errors.Is(err, fs.ErrNotExist):
 		return true
 	case err != nil:
-		r.fail(j, err)
+		r.block(j, err)
 		return false
 	case !beneath.IsRegular(&st):
-		r.fail(j, fmt.Errorf("%w: a %s", errInTheWay, kindOf(&st)))
+		r.block(j, fmt.Errorf("%w: a %s", errInTheWay, kindOf(&st)))
 		return false
 	}
 	if st.Size == j.want.Size && r.same(ctx, at, j) {
@@ -177,8 +177,9 @@ func kindOf(st *unix.Stat_t) string {
 	return "special file"
 }
 
-func (r *restore) fail(j *job, err error) {
-	r.report(j.path, Failed, err.Error())
+// block says that the target does not take a file.
+func (r *restore) block(j *job, err error) {
+	r.blocked(j.path, err)
 	r.done(j.want.Size, nil)
 }
 
@@ -230,7 +231,8 @@ func (f *fetcher) regroup(jobs []*job) []*batch {
 	for _, j := range jobs {
 		src := f.pick(j)
 		if src.Holder < 0 {
-			f.r.fail(j, j.why)
+			f.r.report(j.path, Failed, j.why.Error())
+			f.r.done(j.want.Size, nil)
 			continue
 		}
 		key := [2]int{src.Holder, 0}
@@ -358,7 +360,7 @@ func (r *restore) accept(ctx context.Context, from, to *beneath.Cursor, name v1.
 		return nil
 	}
 	if err != nil {
-		r.fail(j, err)
+		r.block(j, err)
 		return nil
 	}
 	if warning != nil {
