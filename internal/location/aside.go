@@ -89,9 +89,13 @@ func (l *Location) planVersion(c *beneath.Cursor, sync *syncer, source v1.Source
 			return nil, err
 		}
 		if !taken {
-			return in, nil
+			break
 		}
 	}
+	if reason == Replaced {
+		l.crowd.add(source, rec.Path)
+	}
+	return in, nil
 }
 
 // linkAside gives what is called base in from its name in versions/ as well; where there are no hard links, instead.
