@@ -150,14 +150,14 @@ func isRotten(r *row, h *held) bool {
 }
 
 // ended is when a version stopped being current: when the first of the holders that had its bytes replaced it. What ended before its
-// own holder set aside what was there before it were the same bytes at an earlier time.
+// own holder had it, or set aside what was there before, were the same bytes at an earlier time.
 func ended(all []held, h *held) int64 {
 	if h.Until == 0 {
 		return math.MaxInt64 // it still is current
 	}
-	first, before := h.Until, endBefore(all, h)
+	first, begun := h.Until, max(h.Since, endBefore(all, h))
 	for i := range all {
-		if o := &all[i]; slices.Equal(o.Digest, h.Digest) && o.Until > before {
+		if o := &all[i]; slices.Equal(o.Digest, h.Digest) && o.Until > begun && !earlier(o, h) {
 			first = min(first, o.Until)
 		}
 	}
