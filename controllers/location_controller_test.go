@@ -164,25 +164,6 @@ func TestOwnReplicasThatAreTheSource(t *testing.T) {
 	h.holds(l, "the source is elsewhere", nil, []string{"d/one"})
 }
 
-// TestRetentionOutlivesItsSource: the time that deleted files were to be kept holds for those of a source that is deleted itself, and
-// runs by the location's own clock.
-func TestRetentionOutlivesItsSource(t *testing.T) {
-	h := newHouse(t, "b", 9000*time.Hour)
-	l := h.keep()
-	h.put(l, "one")
-	h.keep()
-	h.want.sources, h.deleted = nil, true
-	l = h.keep()
-	h.holds(l, "the source is deleted", nil, []string{"one"})
-	h.wall = h.wall.AddDate(70, 0, 0)
-	h.up += 8999 * time.Hour
-	l = h.keep()
-	h.holds(l, "before its time", nil, []string{"one"})
-	h.up += 2 * time.Hour
-	l = h.keep()
-	h.holds(l, "after it", nil, nil)
-}
-
 // TestVersionsAreThinnedOutAtOnce: what is over maxVersions goes in the next round, not when versions are looked at for their age.
 func TestVersionsAreThinnedOutAtOnce(t *testing.T) {
 	h := newHouse(t, "b", 9000*time.Hour)
@@ -205,4 +186,23 @@ func TestVersionsAreThinnedOutAtOnce(t *testing.T) {
 	_, err := h.loop.Reconcile(t.Context(), "usb")
 	h.must(err)
 	h.holds(l, "more versions than are wanted", []string{"f"}, []string{"f", "f"})
+}
+
+// TestRetentionOutlivesItsSource: the time that deleted files were to be kept holds for those of a source that is deleted itself, and
+// runs by the location's own clock.
+func TestRetentionOutlivesItsSource(t *testing.T) {
+	h := newHouse(t, "b", 9000*time.Hour)
+	l := h.keep()
+	h.put(l, "one")
+	h.keep()
+	h.want.sources, h.deleted = nil, true
+	l = h.keep()
+	h.holds(l, "the source is deleted", nil, []string{"one"})
+	h.wall = h.wall.AddDate(70, 0, 0)
+	h.up += 8999 * time.Hour
+	l = h.keep()
+	h.holds(l, "before its time", nil, []string{"one"})
+	h.up += 2 * time.Hour
+	l = h.keep()
+	h.holds(l, "after it", nil, nil)
 }
