@@ -204,7 +204,8 @@ func (r *LocationReconciler) keepHouse(ctx context.Context, k *keptLocation) err
 		r.expired = map[v1.LocationName]time.Time{}
 	}
 	if time.Since(r.expired[k.name]) < r.expireInterval() {
-		return nil
+		_, err = l.Thin(ctx, now, r.retention)
+		return err
 	}
 	r.expired[k.name] = time.Now()
 	for _, source := range sources {

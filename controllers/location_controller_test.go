@@ -165,6 +165,30 @@ func TestOwnReplicasThatAreTheSource(t *testing.T) {
 	h.holds(l, "the source is elsewhere", nil, []string{"d/one"})
 }
 
+// TestVersionsAreThinnedOutAtOnce: what is over maxVersions goes in the next round, not when versions are looked at for their age.
+func TestVersionsAreThinnedOutAtOnce(t *testing.T) {
+	h := newHouse(t, "b", 9000*time.Hour)
+	most := int32(2)
+	h.want.sources[0].Spec.Retention.MaxVersions = &most
+	l := h.keep()
+	for seq := range uint64(5) {
+		b, err := l.Begin(t.Context(), photos, location.BatchOptions{KeepVersions: 9000 * time.Hour, MaxVersions: int(most)})
+		h.must(err)
+		content := []byte{byte('a' + seq)}
+		h.must(os.WriteFile(filepath.Join(b.Dir(), "f"), content, 0o644))
+		h.must(os.Chtimes(filepath.Join(b.Dir(), "f"), time.Time{}, h.wall))
+		out, err := b.Publish(t.Context(), []location.Incoming{{Path: "f", Gen: v1.Generation{Epoch: 1, Seq: seq + 1}, Size: 1, ModTime: h.wall.UnixNano()}})
+		h.must(err)
+		h.must(out[0].Err)
+		h.must(b.Close())
+		h.must(l.Confirmed(photos, []v1.RelPath{"f"}))
+		h.wall = h.wall.Add(time.Minute)
+	}
+	_, err := h.loop.Reconcile(t.Context(), "usb")
+	h.must(err)
+	h.holds(l, "more versions than are wanted", []string{"f"}, []string{"f", "f"})
+}
+
 // TestRetentionOutlivesItsSource: the time that deleted files were to be kept holds for those of a source that is deleted itself, and
 // runs by the location's own clock.
 func TestRetentionOutlivesItsSource(t *testing.T) {

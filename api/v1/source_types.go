@@ -64,7 +64,8 @@ type Retention struct {
 	// Versions is how long an earlier version is kept. Default 720h.
 	// +optional
 	Versions *metav1.Duration `json:"versions,omitempty"`
-	// MaxVersions is how many earlier versions of one file are kept. Default 10.
+	// MaxVersions is how many earlier versions of one file are kept: the newest, the oldest, and of the others those that are furthest
+	// from one another in time, so that many quick rewrites do not push out what was there before. Default 10.
 	// +kubebuilder:validation:Minimum=0
 	// +optional
 	MaxVersions *int32 `json:"maxVersions,omitempty"`

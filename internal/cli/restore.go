@@ -27,7 +27,11 @@ func (p *Program) restoreCommand() *cobra.Command {
 		Long: `Put a source, or a file or folder of it, back into a folder, from whichever hosts are up. The source's own host is not needed.
 
 Every file is compared with its digest before it gets its name. Nothing outside the folder is written. Exits 6 when some file has
-no live replica, or only an earlier version of it, and lists them.`,
+no live replica, or only an earlier version of it, and lists them.
+
+With --at, files have the content, mode and time that they had then, as far as versions are kept. Of symbolic links and folders there
+is the newest listing alone: those that changed since are left out, folders with restored files in them excepted. Owners and extended
+attributes of files are not restored.`,
 		Example: `  cbctl restore photos --to /tmp/photos
   cbctl restore photos/2024 --to /tmp/photos --at 2026-11-01
   cbctl restore photos --to /tank/photos --overwrite=older`,
@@ -119,6 +123,9 @@ func (p *Program) restored(what string, opts restore.Options, cluster *restoreCl
 	case errors.Is(err, restore.ErrNotFound) && !opts.At.IsZero():
 		return admin.Errorf(admin.NotFound, what, "no host has anything of it as it was at %s", opts.At.Local().Format(time.DateTime)).
 			WithHint("`cbctl describe file SOURCE/PATH` tells which versions are kept")
+	case errors.Is(err, restore.ErrDeleted):
+		return admin.Errorf(admin.NotFound, what, "it is there no more, but hosts keep what it was").
+			WithHint("`--at TIME` restores it as it was then; `cbctl get files %s --deleted` lists what is kept", opts.Source)
 	case errors.Is(err, restore.ErrNotFound):
 		return admin.Errorf(admin.NotFound, what, "no host has it, and no listing names it").WithHint("`cbctl get files %s` lists what there is", opts.Source)
 	case errors.Is(err, restore.ErrNoHolder):
@@ -144,7 +151,15 @@ func (p *Program) restored(what string, opts restore.Options, cluster *restoreCl
 			WithHint("run the same again when more hosts are up: what is there already is not fetched twice")
 	}
 	return admin.Errorf(admin.Incomplete, what, "%d without a live replica, %d only as an earlier version, %d failed%s", r.Lost, r.Outdated, r.Failed, cluster.downNote()).
-		WithHint("they are listed above; run the same again when more hosts are up: what is there already is not fetched twice")
+		WithHint("they are listed above; %s: what is there already is not fetched twice", nextStep(r))
+}
+
+// nextStep is what helps an incomplete restore.
+func nextStep(r restore.Result) string {
+	if r.Lost+r.Outdated+r.Failed == r.Blocked {
+		return "run the same again when nothing is in their way any more"
+	}
+	return "run the same again when more hosts are up"
 }
 
 // listLost names what is lost when no holder answers, if the source's host does: no listing can be read then.
@@ -176,7 +191,11 @@ func (p *Program) restoreWarnings(opts restore.Options, cluster *restoreCluster,
 	case r.Listed.IsZero() && opts.At.IsZero():
 		fmt.Fprintln(p.Err, "warning: no listing of the source was found: empty folders, links and owners are not restored, nor can missing files be named")
 	case opts.At.IsZero() && p.Now().Sub(r.Listed) > 24*time.Hour:
-		fmt.Fprintf(p.Err, "warning: the newest listing that was found is of %s\n", r.Listed.Local().Format("2006-01-02 15:04:05"))
+		fmt.Fprintf(p.Err, "warning: the newest listing that was found is of %s\n", r.Listed.Local().Format(time.DateTime))
+	}
+	if !opts.At.IsZero() {
+		fmt.Fprintf(p.Err, "note: symbolic links and folders are %s, not as of %s; owners and extended attributes are not restored\n",
+			listedWhen(r), opts.At.Local().Format(time.DateTime))
 	}
 	if r.Unlisted > 0 {
 		fmt.Fprintf(p.Err, "warning: live hosts have %s more that the listing does not name: see Unlisted above; the files lie in their locations as they are\n", count(r.Unlisted, "file"))
@@ -184,6 +203,14 @@ func (p *Program) restoreWarnings(opts restore.Options, cluster *restoreCluster,
 	for _, h := range r.Unreachable {
 		fmt.Fprintf(p.Err, "warning: %s could not be asked\n", h)
 	}
+}
+
+// listedWhen says what folders and links are taken from.
+func listedWhen(r restore.Result) string {
+	if r.Listed.IsZero() {
+		return "as the files need them, since no listing was found"
+	}
+	return "as listed at " + r.Listed.Local().Format(time.DateTime)
 }
 
 // restoreCluster is what a restore asks, through the daemon.

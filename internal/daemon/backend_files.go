@@ -6,9 +6,11 @@ import (
 	"fmt"
 	"iter"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
+	"unicode/utf8"
 
 	v1 "clusterbackup/api/v1"
 	"clusterbackup/controllers"
@@ -129,11 +131,44 @@ func (b *backend) File(ctx context.Context, name v1.SourceName, path v1.RelPath)
 		return nil, err
 	}
 	file, err := b.fileOf(ctx, sources[0], path)
-	if err != nil {
+	if err != nil && !b.knowsNot(name, err) {
 		return nil, err
 	}
-	file.Status.Versions = b.versionsOf(ctx, name, path)
+	versions, latest := b.versionsOf(ctx, name, path)
+	if err != nil {
+		if latest == nil {
+			return nil, err
+		}
+		file = deletedFile(name, latest)
+	}
+	file.Status.Versions = versions
 	return file, nil
+}
+
+// knowsNot tells whether it is this host that says that there is no such file, and has scanned the source: its catalog may have been lost
+// since the file was deleted, and with it what was known of that.
+func (b *backend) knowsNot(name v1.SourceName, err error) bool {
+	var told *admin.Error
+	if !errors.As(err, &told) || told.Reason != admin.NotFound {
+		return false
+	}
+	running, done := b.sources.Use(name)
+	defer done()
+	return running != nil && running.Catalog.Current()
+}
+
+// deletedFile is what the holders' latest version tells of a file.
+func deletedFile(source v1.SourceName, latest *admin.Holding) *v1.File {
+	f := &v1.File{TypeMeta: metav1.TypeMeta{APIVersion: v1.APIVersion, Kind: v1.KindFile}}
+	f.Spec = v1.FileSpec{Source: source, Path: string(latest.Path), Size: latest.Size, ModTime: time.Unix(0, latest.ModTime).UTC().Format(time.RFC3339Nano),
+		Mode: fmt.Sprintf("%04o", latest.Mode), Digest: latest.Digest.String()}
+	if !utf8.ValidString(f.Spec.Path) {
+		f.Spec.PathBase64, f.Spec.Path = []byte(latest.Path), strconv.Quote(string(latest.Path))
+	}
+	f.Name = string(source) + "/" + f.Spec.Path
+	at := metav1.NewTime(time.Unix(0, latest.Until).UTC())
+	f.Status = v1.FileStatus{Service: v1.Deleted, DeletedTime: &at}
+	return f
 }
 
 func (b *backend) fileOf(ctx context.Context, source *v1.Source, path v1.RelPath) (*v1.File, error) {
@@ -170,13 +205,12 @@ func noFile(source v1.SourceName, path v1.RelPath) error {
 	return admin.Errorf(admin.NotFound, fmt.Sprintf("file/%s/%s", source, path), "source %s has no such file", source)
 }
 
-// versionsOf asks every holder that answers for the earlier versions of one file.
-func (b *backend) versionsOf(ctx context.Context, source v1.SourceName, path v1.RelPath) []v1.VersionStatus {
+// versionsOf asks every holder that answers for the earlier versions of one file. latest is the one that was current last; nil: none is.
+func (b *backend) versionsOf(ctx context.Context, source v1.SourceName, path v1.RelPath) (versions []v1.VersionStatus, latest *admin.Holding) {
 	holders, err := b.Holders(ctx, source)
 	if err != nil {
-		return nil
+		return nil, nil
 	}
-	var versions []v1.VersionStatus
 	for _, holder := range holders {
 		if !holder.Live {
 			continue
@@ -185,13 +219,17 @@ func (b *backend) versionsOf(ctx context.Context, source v1.SourceName, path v1.
 			if err != nil {
 				break
 			}
-			if h.Path == path && h.Version != "" {
-				versions = append(versions, versionStatus(source, holder.HolderKey, h))
+			if h.Path != path || h.Version == "" {
+				continue
+			}
+			versions = append(versions, versionStatus(source, holder.HolderKey, h))
+			if latest == nil || h.Until > latest.Until {
+				latest = &h
 			}
 		}
 	}
 	slices.SortFunc(versions, func(a, b v1.VersionStatus) int { return strings.Compare(a.Name, b.Name) })
-	return versions
+	return versions, latest
 }
 
 func versionStatus(source v1.SourceName, holder admin.HolderKey, h admin.Holding) v1.VersionStatus {

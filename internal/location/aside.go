@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"go.etcd.io/bbolt"
@@ -23,14 +24,35 @@ const (
 
 func versionsFolder(source v1.SourceName) string { return beneath.Join(versionsRoot, string(source)) }
 
-// versionBase is a version's name: the file's, "~", and when it stopped being current. A name that would be too long is cut, and
-// told apart by a part of its hash.
-func versionBase(base string, since int64) string {
-	stamp := "~" + time.Unix(since, 0).UTC().Format(stampLayout)
-	if len(base)+len(stamp) <= maxName {
-		return base + stamp
+// corruptMark ends the name of what was set aside as corrupt: bytes that are not an earlier version of anything.
+const corruptMark = "~corrupt"
+
+// versionEnd is what a version's name has more than its file's: "~", and when it stopped being current.
+func versionEnd(since int64, corrupt bool) string {
+	end := "~" + time.Unix(since, 0).UTC().Format(stampLayout)
+	if corrupt {
+		end += corruptMark
 	}
-	return base[:maxName-len(stamp)-9] + "-" + shortHash(base)[:8] + stamp
+	return end
+}
+
+// versionBase is a version's name. One that would be too long is cut, and told apart by a part of its hash.
+func versionBase(base, end string) string {
+	if len(base)+len(end) <= maxName {
+		return base + end
+	}
+	return base[:maxName-len(end)-9] + "-" + shortHash(base)[:8] + end
+}
+
+// parseVersion takes a version's name apart. Without a time it is none of ours, and kept all the same.
+func parseVersion(name string) (base string, since time.Time, corrupt, ok bool) {
+	base, corrupt = strings.CutSuffix(name, corruptMark)
+	if i := strings.LastIndexByte(base, '~'); i > 0 {
+		if t, err := time.Parse(stampLayout, base[i+1:]); err == nil {
+			return base[:i], t, corrupt, true
+		}
+	}
+	return name, time.Time{}, false, false
 }
 
 func shortHash(s string) string {
@@ -58,15 +80,22 @@ func (l *Location) planVersion(c *beneath.Cursor, sync *syncer, source v1.Source
 	in := &intent{kind: intentRetire, source: source, record: rec, reason: reason, count: keep.count, aside: wholeSecond(l.aging())}
 	in.until = wholeSecond(in.aside.Add(keep.keep))
 	for in.since = l.now().Unix(); ; in.since++ {
-		in.name = beneath.Join(dir, versionBase(base, in.since))
-		taken, err := at.Exists(versionBase(base, in.since))
+		in.name = beneath.Join(dir, versionBase(base, versionEnd(in.since, rec.Bad)))
+		taken, err := at.Exists(versionBase(base, versionEnd(in.since, false)))
+		if err == nil && !taken {
+			taken, err = at.Exists(versionBase(base, versionEnd(in.since, true)))
+		}
 		if err != nil {
 			return nil, err
 		}
 		if !taken {
-			return in, nil
+			break
 		}
 	}
+	if reason == Replaced {
+		l.crowd.add(source, rec.Path)
+	}
+	return in, nil
 }
 
 // linkAside gives what is called base in from its name in versions/ as well; where there are no hard links, instead.

@@ -1,10 +1,12 @@
 package location
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -80,8 +82,8 @@ func (l *Location) expireSource(ctx context.Context, source v1.SourceName, now t
 		if len(file) == 0 {
 			return nil
 		}
-		current, held, err := l.Get(source, file[0].Path)
-		ended = append(ended, endedVersions(file, held && current.Replacing, now, ret)...)
+		out, _, err := l.endedOf(source, file, now, ret)
+		ended = append(ended, out...)
 		file = file[:0]
 		return errors.Join(err, flush(retireRun))
 	}
@@ -97,6 +99,88 @@ func (l *Location) expireSource(ctx context.Context, source v1.SourceName, now t
 		file = append(file, v)
 	}
 	return errors.Join(decide(), flush(1))
+}
+
+// endedOf decides which versions of one file, from the oldest on, need not be kept; unconfirmed: the present one is not, which decides
+// otherwise once it is.
+func (l *Location) endedOf(source v1.SourceName, file []Version, now time.Time, ret Retention) (ended []Version, unconfirmed bool, err error) {
+	current, held, err := l.Get(source, file[0].Path)
+	unconfirmed = held && current.Replacing
+	return endedVersions(file, unconfirmed, now, ret), unconfirmed, err
+}
+
+// crowd is files that have one more replaced version than when they were looked at last. Location.mu is held.
+type crowd map[v1.SourceName]map[v1.RelPath]bool
+
+// maxCrowd bounds the files of a source in it; Expire finds the others.
+const maxCrowd = 10_000
+
+func (c *crowd) add(source v1.SourceName, path v1.RelPath) {
+	if *c == nil {
+		*c = crowd{}
+	}
+	if (*c)[source] == nil {
+		(*c)[source] = map[v1.RelPath]bool{}
+	}
+	if len((*c)[source]) < maxCrowd {
+		(*c)[source][path] = true
+	}
+}
+
+// Thin does what Expire does, for the files that were replaced since the last call alone: it costs nothing where there are none.
+func (l *Location) Thin(ctx context.Context, now time.Time, retention func(v1.SourceName) Retention) (Expired, error) {
+	l.mu.Lock()
+	files := l.crowd
+	l.crowd = nil
+	l.mu.Unlock()
+	var sum Expired
+	for source, paths := range files {
+		if err := l.thinSource(ctx, source, slices.Sorted(maps.Keys(paths)), now, retention(source), &sum); err != nil {
+			return sum, fmt.Errorf("thin out versions of %s: %w", source, err)
+		}
+	}
+	return sum, nil
+}
+
+func (l *Location) thinSource(ctx context.Context, source v1.SourceName, paths []v1.RelPath, now time.Time, ret Retention, sum *Expired) error {
+	var ended []Version
+	for _, path := range paths {
+		file, err := l.versionsOf(source, path)
+		if err != nil {
+			return err
+		}
+		if len(file) == 0 {
+			continue
+		}
+		out, unconfirmed, err := l.endedOf(source, file, now, ret)
+		if err != nil {
+			return err
+		}
+		if unconfirmed {
+			l.mu.Lock()
+			l.crowd.add(source, path)
+			l.mu.Unlock()
+		}
+		ended = append(ended, out...)
+	}
+	for run := range slices.Chunk(ended, retireRun) {
+		if err := l.deleteVersions(ctx, source, run, sum); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// versionsOf are those of one file, from the oldest on.
+func (l *Location) versionsOf(source v1.SourceName, path v1.RelPath) (all []Version, err error) {
+	key := pathKey(path)
+	for v, err := range scan(l, source, bucketVersions, key, append(bytes.Clone(key), 1), decodeVersion) {
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, v)
+	}
+	return all, nil
 }
 
 // endedVersions decides which versions of one file, from the oldest on, need not be kept. While the present one is not confirmed, the

@@ -129,6 +129,42 @@ func TestOldVersionStaysWhileTheNewOneIsUnconfirmed(t *testing.T) {
 	audit(t, l)
 }
 
+// TestThinLooksAtWhatWasReplaced: at those files, and at those that were not confirmed then once more.
+func TestThinLooksAtWhatWasReplaced(t *testing.T) {
+	l := newHome(t).open()
+	keep := func(most int) func(v1.SourceName) Retention {
+		return func(v1.SourceName) Retention { return Retention{MaxVersions: most, Versions: time.Hour} }
+	}
+	thin := func(most int, wantA, wantB int) {
+		t.Helper()
+		_, err := l.Thin(t.Context(), time.Now(), keep(most))
+		fatalIf(t, err)
+		if a, b := len(versionsOf(t, l, "a")), len(versionsOf(t, l, "a~/b")); a != wantA || b != wantB {
+			t.Errorf("%d and %d versions, want %d and %d", a, b, wantA, wantB)
+		}
+	}
+	rewrite := func(files ...file) {
+		t.Helper()
+		b, err := l.Begin(t.Context(), photos, BatchOptions{KeepVersions: time.Hour, MaxVersions: 1})
+		fatalIf(t, err)
+		published, err := b.Publish(t.Context(), stage(t, b, files...))
+		fatalIf(t, errors.Join(err, published[0].Err, b.Close()))
+	}
+	for seq := range uint64(7) {
+		fatalIf(t, l.Confirmed(photos, []v1.RelPath{"a~/b"}))
+		rewrite(file{"a", fmt.Sprint(seq), seq + 1}, file{"a~/b", fmt.Sprint(seq), seq + 1})
+		fatalIf(t, l.Confirmed(photos, []v1.RelPath{"a"}))
+	}
+	thin(3, 3, 4) // b's latest that was confirmed is kept besides
+	fatalIf(t, l.Confirmed(photos, []v1.RelPath{"a~/b"}))
+	thin(3, 3, 3)
+	thin(2, 3, 3) // nothing was replaced
+	rewrite(file{"a", "new", 9})
+	fatalIf(t, l.Confirmed(photos, []v1.RelPath{"a"}))
+	thin(2, 2, 3)
+	audit(t, l)
+}
+
 // What was promised when a version was set aside is kept, whatever the source's retention says later, or that of a source that is gone.
 func TestSmallerNumberOfVersionsShortensNothing(t *testing.T) {
 	h := newHome(t)

@@ -66,6 +66,7 @@ type Location struct {
 
 	// mu is held while files are moved: there is one set of intents at a time.
 	mu         sync.Mutex
+	crowd      crowd
 	rebuildMu  sync.Mutex // held by Rebuild
 	keptMu     sync.Mutex // held while a file of sums or manifests is replaced
 	age        age

@@ -471,29 +471,35 @@ func (r *rebuild) knownVersions(source v1.SourceName, dir string) (map[string]bo
 	return known, nil
 }
 
-// examineVersion makes out of which file a version is from its name.
+// examineVersion makes out of which file a version is from its name. What was set aside as corrupt is not read: no digest is that of a
+// version.
 func (r *rebuild) examineVersion(source v1.SourceName, at beneath.Folder, e entry, dir string) (Version, error) {
-	base, since := e.name, r.l.now()
-	if i := strings.LastIndexByte(e.name, '~'); i > 0 {
-		if t, err := time.Parse(stampLayout, e.name[i+1:]); err == nil {
-			base, since = e.name[:i], t
-		}
+	base, since, corrupt, ok := parseVersion(e.name)
+	if !ok {
+		since = r.l.now()
 	}
-	path, err := r.versionPath(source, dir, base)
+	path, err := r.versionPath(source, dir, base, len(e.name)-len(base))
 	if err != nil {
 		return Version{}, err
 	}
-	rec, err := examineIn(r.ctx, r.hash, at, e.name, path)
 	r.found.Files++
-	r.found.Hashed++
 	r.found.Bytes += e.st.Size
 	found := wholeSecond(r.l.aging())
-	return Version{Record: rec, Since: since, Aside: found, Until: found.Add(keepFound), Reason: Replaced}, err
+	v := Version{Since: since, Aside: found, Until: found.Add(keepFound), Reason: Replaced}
+	if corrupt {
+		v.Reason = Retired
+		v.Record = Record{Path: path, Size: e.st.Size, ModTime: beneath.ModTime(&e.st), Mode: uint32(e.st.Mode) & 0o7777, Bad: true}
+		return v, nil
+	}
+	r.found.Hashed++
+	v.Record, err = examineIn(r.ctx, r.hash, at, e.name, path)
+	return v, err
 }
 
 // versionPath is the path of the file that a version is of. Where its name or its folder's did not fit, it is found among the replicas
 // by the hash that stands for it; if none matches, the version goes by the name that it has.
-func (r *rebuild) versionPath(source v1.SourceName, dir, base string) (v1.RelPath, error) {
+// end is how long the rest of the name is.
+func (r *rebuild) versionPath(source v1.SourceName, dir, base string, end int) (v1.RelPath, error) {
 	if strings.HasPrefix(dir, "~") {
 		folders, err := r.folderHashes(source)
 		if err != nil {
@@ -503,7 +509,7 @@ func (r *rebuild) versionPath(source v1.SourceName, dir, base string) (v1.RelPat
 			dir = real
 		}
 	}
-	if i := len(base) - 9; i > 0 && base[i] == '-' && len(base)+len("~"+stampLayout) == maxName {
+	if i := len(base) - 9; i > 0 && base[i] == '-' && len(base)+end == maxName {
 		recs, err := r.l.folderRecords(source, dir)
 		if err != nil {
 			return "", err

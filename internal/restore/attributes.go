@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	v1 "clusterbackup/api/v1"
+	"clusterbackup/internal/beneath"
 	"clusterbackup/internal/manifest"
 )
 
@@ -18,7 +19,7 @@ import (
 func (r *restore) dress(f *finished, j *job) error {
 	var problems error
 	if j.entry != nil && !j.want.Newer && !j.want.Outdated && r.opts.At.IsZero() {
-		problems = r.dressAs(f, j.entry)
+		problems = r.dressAs(f.fd, j.entry)
 	}
 	if err := unix.Fchmod(f.fd, j.want.Mode&0o7777); err != nil { // after the owner, a change of which takes set-id bits away
 		problems = errors.Join(problems, fmt.Errorf("set mode: %w", err))
@@ -29,21 +30,22 @@ func (r *restore) dress(f *finished, j *job) error {
 	return problems
 }
 
-func (r *restore) dressAs(f *finished, e *manifest.Entry) error {
+// dressAs gives an open file or folder the owner and the extended attributes that the listing has.
+func (r *restore) dressAs(fd int, e *manifest.Entry) error {
 	var problems error
 	if r.opts.Owner {
-		if err := unix.Fchown(f.fd, int(e.UID), int(e.GID)); err != nil {
+		if err := unix.Fchown(fd, int(e.UID), int(e.GID)); err != nil {
 			problems = fmt.Errorf("set owner: %w", err)
 		}
 	}
 	if len(e.Xattrs) == 0 {
 		return problems
 	}
-	fd, err := unix.Dup(f.fd)
+	again, err := unix.Dup(fd)
 	if err != nil {
 		return errors.Join(problems, err)
 	}
-	file := os.NewFile(uintptr(fd), f.base)
+	file := os.NewFile(uintptr(again), string(e.Path))
 	defer file.Close()
 	return errors.Join(problems, setXattrs(file, e))
 }
@@ -57,46 +59,17 @@ func setXattrs(f *os.File, e *manifest.Entry) (problems error) {
 	return problems
 }
 
-// modeAndTime of a folder come last: a change of owner takes set-id bits away, and every change is a change of time.
-func (r *restore) modeAndTime(path v1.RelPath, mode uint32, modTime int64) error {
-	err := r.target.root.Chmod(string(path), fileMode(mode))
-	if err != nil {
-		err = fmt.Errorf("set mode: %w", err)
+// dressFolder gives a folder its attributes. Mode and time come last: a change of owner takes set-id bits away, and every change is a
+// change of time.
+func (r *restore) dressFolder(at beneath.Folder, e *manifest.Entry) error {
+	problems := r.dressAs(at.FD(), e)
+	if err := unix.Fchmod(at.FD(), e.Mode&0o7777); err != nil {
+		problems = errors.Join(problems, fmt.Errorf("set mode: %w", err))
 	}
-	if timeErr := r.target.setModTime(path, modTime); timeErr != nil {
-		err = errors.Join(err, fmt.Errorf("set modification time: %w", timeErr))
+	if err := at.SetModTime(".", e.ModTime); err != nil {
+		problems = errors.Join(problems, fmt.Errorf("set modification time: %w", err))
 	}
-	return err
-}
-
-// attributes are owner and extended attributes, of a folder or a link.
-func (r *restore) attributes(path v1.RelPath, e *manifest.Entry) error {
-	var problems error
-	if r.opts.Owner {
-		if err := r.target.root.Lchown(string(path), int(e.UID), int(e.GID)); err != nil {
-			problems = fmt.Errorf("set owner: %w", err)
-		}
-	}
-	if len(e.Xattrs) == 0 || e.Type == manifest.Symlink {
-		return problems
-	}
-	f, err := r.target.root.Open(string(path))
-	if err != nil {
-		return errors.Join(problems, err)
-	}
-	defer f.Close()
-	return errors.Join(problems, setXattrs(f, e))
-}
-
-// fileMode turns permission, set-id and sticky bits into Go's.
-func fileMode(mode uint32) fs.FileMode {
-	m := fs.FileMode(mode & 0o777)
-	for bit, flag := range map[uint32]fs.FileMode{0o4000: fs.ModeSetuid, 0o2000: fs.ModeSetgid, 0o1000: fs.ModeSticky} {
-		if mode&bit != 0 {
-			m |= flag
-		}
-	}
-	return m
+	return problems
 }
 
 // makeFolders makes all folders, the empty ones too.
@@ -106,23 +79,67 @@ func (r *restore) makeFolders(ctx context.Context) error {
 			return
 		}
 		if err := r.target.ensure(string(path)); err != nil {
-			r.report(path, Failed, err.Error())
+			r.blocked(path, err)
 		}
 	})
 }
 
-// finishFolders gives folders their attributes, the innermost first, when nothing will be written to them any more.
+// finishFolders gives folders their attributes, the innermost first, when nothing will be written to them any more. Those that were
+// there before stay as they were, unless everything is overwritten.
 func (r *restore) finishFolders(ctx context.Context) error {
-	return r.eachEntry(ctx, manifest.Folder, true, func(path v1.RelPath, e *manifest.Entry) {
-		info, err := r.target.root.Lstat(string(path))
-		if err != nil || !info.IsDir() {
+	err := r.eachEntry(ctx, manifest.Folder, true, func(path v1.RelPath, e *manifest.Entry) {
+		at, err := r.target.top.Open(string(path))
+		if err != nil {
 			return // said already
 		}
+		defer at.Close()
 		r.result.Folders++
-		if err := errors.Join(r.attributes(path, e), r.modeAndTime(path, e.Mode, e.ModTime)); err != nil {
+		ours := r.target.isOurs(at, string(path))
+		if !ours && r.opts.Overwrite != Always {
+			return
+		}
+		if err := r.dressFolder(at, e); err != nil {
 			r.report(path, Warned, err.Error())
 		}
+		r.target.finished(string(path), ours)
 	})
+	if err == nil {
+		err = r.finishUnlisted(ctx)
+	}
+	if problems := r.target.closeFolders(); problems != nil {
+		r.report("", Warned, problems.Error())
+	}
+	return err
+}
+
+// finishUnlisted gives the folders that no listing names a mode as if they had just been made.
+func (r *restore) finishUnlisted(ctx context.Context) error {
+	if r.target.unfinished.Load() <= 0 {
+		return nil
+	}
+	last := ""
+	return r.table.each(func(path v1.RelPath, row *row) error {
+		for dir := path.Dir(); row.Want != nil && dir != "" && dir != last; dir = v1.RelPath(dir).Dir() {
+			r.finishUnlistedOne(dir)
+		}
+		last = path.Dir()
+		return ctx.Err()
+	})
+}
+
+func (r *restore) finishUnlistedOne(dir string) {
+	at, err := r.target.top.Open(dir)
+	if err != nil {
+		return // said already
+	}
+	defer at.Close()
+	if !r.target.isOurs(at, dir) {
+		return
+	}
+	if err := unix.Fchmod(at.FD(), r.target.mode); err != nil {
+		r.report(v1.RelPath(dir), Warned, fmt.Sprintf("set mode: %v", err))
+	}
+	r.target.finished(dir, true)
 }
 
 // finishTarget gives the target folder what the source's root has, when all of the source is restored into a folder that was empty:
@@ -134,8 +151,7 @@ func (r *restore) finishTarget() error {
 	if r.opts.Path != "" || r.listing == nil || r.listing.Root == nil || !r.target.ours {
 		return nil
 	}
-	root := r.listing.Root
-	if err := errors.Join(r.attributes(".", root), r.modeAndTime(".", root.Mode, root.ModTime)); err != nil {
+	if err := r.dressFolder(r.target.top, r.listing.Root); err != nil {
 		r.report("", Warned, fmt.Sprintf("target folder: %v", err))
 	}
 	return nil
@@ -147,12 +163,11 @@ func (r *restore) makeLinks(ctx context.Context) error {
 		if !r.wasThere(e) {
 			return
 		}
-		if err := r.makeLink(path, e); err != nil {
-			outcome := Failed
-			if errors.Is(err, fs.ErrExist) {
-				outcome, err = Kept, errors.New("something else has its name")
-			}
-			r.report(path, outcome, err.Error())
+		switch err := r.makeLink(path, e); {
+		case errors.Is(err, fs.ErrExist):
+			r.report(path, Kept, "something else has its name")
+		case err != nil:
+			r.blocked(path, err)
 		}
 	})
 }
@@ -179,7 +194,11 @@ func (r *restore) makeLink(path v1.RelPath, e *manifest.Entry) error {
 		return err
 	}
 	r.result.Links++
-	if err := errors.Join(r.attributes(path, e), r.target.setModTime(path, e.ModTime)); err != nil {
+	var owner error
+	if r.opts.Owner {
+		owner = r.target.root.Lchown(string(path), int(e.UID), int(e.GID))
+	}
+	if err := errors.Join(owner, r.target.setModTime(path, e.ModTime)); err != nil {
 		r.report(path, Warned, err.Error())
 	}
 	return nil

@@ -3,6 +3,7 @@ package restore
 import (
 	"cmp"
 	"fmt"
+	"math"
 	"slices"
 
 	v1 "clusterbackup/api/v1"
@@ -123,45 +124,80 @@ func version(all []held, best *held) *wanted {
 }
 
 // chooseAt picks the version that was current at a time: of those that existed by then, the one that stopped being current first after
-// it. A version stopped being current when the first holder replaced it.
+// it.
 func chooseAt(r *row, at int64) *wanted {
-	const now = int64(1<<63 - 1)
-	until := func(h *held) int64 {
-		first := now
-		for i := range r.Held {
-			if u := r.Held[i].Until; slices.Equal(r.Held[i].Digest, h.Digest) && u != 0 {
-				first = min(first, u)
-			}
-		}
-		if h.Until == 0 {
-			return now // it still is, whatever was before
-		}
-		return first
-	}
-	there := slices.DeleteFunc(slices.Clone(r.Held), func(h held) bool { return !existed(r.Held, &h, at) || until(&h) <= at })
+	there := slices.DeleteFunc(slices.Clone(r.Held), func(h held) bool {
+		return isRotten(r, &h) || !existed(r.Held, &h, at) || ended(r.Held, &h) <= at
+	})
 	if len(there) == 0 {
 		return nil
 	}
 	best := slices.MinFunc(there, func(a, b held) int {
-		return cmp.Or(cmp.Compare(until(&a), until(&b)), b.Gen.Compare(a.Gen), cmp.Compare(b.ModTime, a.ModTime))
+		return cmp.Or(cmp.Compare(ended(r.Held, &a), ended(r.Held, &b)), b.Gen.Compare(a.Gen), cmp.Compare(b.ModTime, a.ModTime))
 	})
 	return version(r.Held, &best)
+}
+
+// isRotten tells whether a replica or version that no generation is known of (an index that was made from the files takes them as they
+// are) claims to be, by its size and time, what others know to have other bytes.
+func isRotten(r *row, h *held) bool {
+	known := func(o *held) bool {
+		return !o.Gen.IsZero() || r.Entry != nil && r.Entry.Digest == v1.Digest(o.Digest)
+	}
+	return slices.ContainsFunc(r.Held, func(o held) bool {
+		return known(&o) && o.Size == h.Size && o.ModTime == h.ModTime && !slices.Equal(o.Digest, h.Digest)
+	}) && !slices.ContainsFunc(r.Held, func(o held) bool { return known(&o) && slices.Equal(o.Digest, h.Digest) })
+}
+
+// ended is when a version stopped being current: when the first of the holders that had its bytes replaced it. What ended before its
+// own holder had it, or set aside what was there before, were the same bytes at an earlier time.
+func ended(all []held, h *held) int64 {
+	if h.Until == 0 {
+		return math.MaxInt64 // it still is current
+	}
+	first, begun := h.Until, max(h.Since, endBefore(all, h))
+	for i := range all {
+		if o := &all[i]; slices.Equal(o.Digest, h.Digest) && o.Until > begun && !earlier(o, h) {
+			first = min(first, o.Until)
+		}
+	}
+	return first
+}
+
+// endBefore is when the holder of a version set aside what was there before it; 0: it has nothing of that.
+func endBefore(all []held, h *held) (end int64) {
+	for i := range all {
+		if o := &all[i]; o.Holder == h.Holder && (o.Until < h.Until || h.Until == 0) {
+			end = max(end, o.Until)
+		}
+	}
+	return end
 }
 
 // existed tells whether the source had a version at a time. Who held its bytes by then, or saw a listing with it, proves that it had;
 // the last listing before that time without it, that it had not. Where nobody knows, the modification time has to do: a file that was
 // brought from elsewhere has an old one.
 func existed(all []held, h *held, at int64) bool {
-	absent := false
+	absent, before := false, endBefore(all, h)
 	for i := range all {
-		if o := &all[i]; slices.Equal(o.Digest, h.Digest) {
-			if o.Since != 0 && o.Since <= at || o.Seen != 0 && o.Seen <= at {
+		o := &all[i]
+		if !slices.Equal(o.Digest, h.Digest) || earlier(o, h) {
+			continue
+		}
+		own := o.Holder == h.Holder && o.Version == h.Version
+		for _, known := range []int64{o.Since, o.Seen} {
+			if known != 0 && known <= at && (own || known > before) {
 				return true
 			}
-			absent = absent || o.Absent != 0
 		}
+		absent = absent || o.Absent != 0
 	}
 	return !absent && h.ModTime <= at
+}
+
+// earlier tells whether a version is known to have been there before another. Generations of two epochs do not tell.
+func earlier(a, b *held) bool {
+	return !a.Gen.IsZero() && a.Gen.Epoch == b.Gen.Epoch && a.Gen.Compare(b.Gen) < 0
 }
 
 // reportUnlisted names a file that a holder has as a current replica, though the listing says that there is none: it was deleted since,
@@ -190,9 +226,10 @@ func (r *restore) plan() error {
 		at = r.opts.At.UnixNano()
 	}
 	put := changes{table: r.table}
-	any := false
+	any, kept := false, false
 	err := r.table.each(func(path v1.RelPath, known *row) error {
 		want, lost := choose(known, r.listing != nil, latest, at)
+		kept = kept || len(known.Held) > 0
 		any = any || r.asked(path) && (known.Entry != nil && at == 0 || want != nil || lost)
 		if lost {
 			r.report(path, Lost, "no live holder has it")
@@ -210,8 +247,11 @@ func (r *restore) plan() error {
 	if err == nil {
 		err = put.flush()
 	}
-	if err == nil && !any && (r.opts.Path != "" || at != 0) {
-		err = ErrNotFound
+	switch {
+	case err != nil || any || r.opts.Path == "" && at == 0:
+		return err
+	case kept && at == 0:
+		return ErrDeleted
 	}
-	return err
+	return ErrNotFound
 }

@@ -30,6 +30,7 @@ type job struct {
 	entry   *manifest.Entry
 	want    *wanted
 	tried   map[int]bool // holders
+	again   map[int]bool // holders that are asked once more, since the connection broke
 	replace bool
 	why     error // why the latest holder's copy was no good
 }
@@ -91,7 +92,7 @@ func (f *fetcher) fill(ctx context.Context) error {
 		if row.Want == nil {
 			return ctx.Err()
 		}
-		j := &job{path: path, entry: row.Entry, want: row.Want, tried: map[int]bool{}}
+		j := &job{path: path, entry: row.Entry, want: row.Want, tried: map[int]bool{}, again: map[int]bool{}}
 		if !f.r.needed(ctx, &to, j) {
 			return ctx.Err()
 		}
@@ -131,10 +132,10 @@ func (r *restore) needed(ctx context.Context, to *beneath.Cursor, j *job) bool {
 	case errors.Is(err, fs.ErrNotExist):
 		return true
 	case err != nil:
-		r.fail(j, err)
+		r.block(j, err)
 		return false
 	case !beneath.IsRegular(&st):
-		r.fail(j, fmt.Errorf("%w: a %s", errInTheWay, kindOf(&st)))
+		r.block(j, fmt.Errorf("%w: a %s", errInTheWay, kindOf(&st)))
 		return false
 	}
 	if st.Size == j.want.Size && r.same(ctx, at, j) {
@@ -142,12 +143,17 @@ func (r *restore) needed(ctx context.Context, to *beneath.Cursor, j *job) bool {
 		r.done(j.want.Size, func(s *Result) { s.Same++ })
 		return false
 	}
-	j.replace = r.opts.Overwrite == Always || r.opts.Overwrite == Older && beneath.ModTime(&st) < j.want.ModTime
+	j.replace = r.mayReplace(&st, j.want)
 	if !j.replace {
 		r.report(j.path, Kept, "another file has its name; --overwrite says "+string(r.opts.Overwrite))
 		r.done(j.want.Size, nil)
 	}
 	return j.replace
+}
+
+// mayReplace tells whether a file that is there gives way to the one that is wanted.
+func (r *restore) mayReplace(st *unix.Stat_t, want *wanted) bool {
+	return r.opts.Overwrite == Always || r.opts.Overwrite == Older && beneath.ModTime(st) < want.ModTime
 }
 
 // same tells whether the file that is there has the bytes that are wanted.
@@ -171,8 +177,9 @@ func kindOf(st *unix.Stat_t) string {
 	return "special file"
 }
 
-func (r *restore) fail(j *job, err error) {
-	r.report(j.path, Failed, err.Error())
+// block says that the target does not take a file.
+func (r *restore) block(j *job, err error) {
+	r.blocked(j.path, err)
 	r.done(j.want.Size, nil)
 }
 
@@ -224,7 +231,8 @@ func (f *fetcher) regroup(jobs []*job) []*batch {
 	for _, j := range jobs {
 		src := f.pick(j)
 		if src.Holder < 0 {
-			f.r.fail(j, j.why)
+			f.r.report(j.path, Failed, j.why.Error())
+			f.r.done(j.want.Size, nil)
 			continue
 		}
 		key := [2]int{src.Holder, 0}
@@ -258,7 +266,7 @@ func (f *fetcher) fetch(ctx context.Context, b *batch) (left []*job, err error) 
 		err = errors.Join(err, r.target.remove(name))
 	}()
 	refused := map[v1.RelPath]error{}
-	broken := f.stream(ctx, b, stream.Fetch{Dest: at, Refused: func(name v1.RelPath, why error) { refused[name] = why }})
+	connected, broken := f.stream(ctx, b, stream.Fetch{Dest: at, Refused: func(name v1.RelPath, why error) { refused[name] = why }})
 	switch {
 	case ctx.Err() != nil:
 		return nil, context.Cause(ctx)
@@ -275,14 +283,27 @@ func (f *fetcher) fetch(ctx context.Context, b *batch) (left []*job, err error) 
 		j.why = fmt.Errorf("fetch from %s: %w", holder, j.why)
 		left = append(left, j)
 	}
+	if connected && broken != nil {
+		b.askAgain(left, refused)
+	}
 	return left, nil
 }
 
-// stream has the batch's files come from its holder.
-func (f *fetcher) stream(ctx context.Context, b *batch, fetch stream.Fetch) error {
+// askAgain has the holder asked once more for what a broken connection did not bring, and on as long as anything comes.
+func (b *batch) askAgain(left []*job, refused map[v1.RelPath]error) {
+	for _, j := range left {
+		if refused[b.name(j)] == nil && (len(left) < len(b.jobs) || !j.again[b.holder]) {
+			j.again[b.holder] = true
+			delete(j.tried, b.holder)
+		}
+	}
+}
+
+// stream has the batch's files come from its holder, if that lets itself be connected to.
+func (f *fetcher) stream(ctx context.Context, b *batch, fetch stream.Fetch) (connected bool, err error) {
 	conn, err := f.r.cluster.Dial(ctx, f.r.holders[b.holder])
 	if err != nil {
-		return err
+		return false, err
 	}
 	fetch.Subdir = string(f.r.opts.Source)
 	if b.versions {
@@ -291,7 +312,7 @@ func (f *fetcher) stream(ctx context.Context, b *batch, fetch stream.Fetch) erro
 	for _, j := range b.jobs {
 		fetch.Files = append(fetch.Files, stream.File{Path: b.name(j), Size: j.want.Size})
 	}
-	return fetch.Run(ctx, conn)
+	return true, fetch.Run(ctx, conn)
 }
 
 // name is what the file is called at the holder.
@@ -332,15 +353,14 @@ func (r *restore) accept(ctx context.Context, from, to *beneath.Cursor, name v1.
 	if digest != j.want.Digest {
 		return errDiffers
 	}
-	warning := r.dress(f, j)
-	err = r.place(f, to, j)
+	warning, err := r.place(ctx, f, to, j)
 	if errors.Is(err, fs.ErrExist) {
 		r.report(j.path, Kept, "another file has its name now")
 		r.done(j.want.Size, nil)
 		return nil
 	}
 	if err != nil {
-		r.fail(j, err)
+		r.block(j, err)
 		return nil
 	}
 	if warning != nil {
@@ -367,13 +387,45 @@ func fetched(from *beneath.Cursor, name v1.RelPath) (*finished, error) {
 	return &finished{at, name.Base(), fd}, err
 }
 
-func (r *restore) place(f *finished, to *beneath.Cursor, j *job) error {
+// place gives a file that was fetched its attributes, which may fail (warning), and its name.
+func (r *restore) place(ctx context.Context, f *finished, to *beneath.Cursor, j *job) (warning, err error) {
 	if err := r.target.ensure(j.path.Dir()); err != nil {
-		return err
+		return nil, err
 	}
 	at, err := to.Find(j.path.Dir())
 	if err != nil {
-		return err
+		return nil, err
 	}
-	return f.place(at, j.path.Base(), j.replace)
+	warning = r.dress(f, j)
+	if err := r.stillReplaces(at, j); err != nil {
+		return warning, err
+	}
+	if err = f.place(at, j.path.Base(), j.replace); !errors.Is(err, unix.EXDEV) {
+		return warning, err
+	}
+	copied, err := f.copyTo(ctx, at)
+	if err != nil {
+		return nil, err
+	}
+	defer copied.close()
+	warning = r.dress(copied, j)
+	if err = r.stillReplaces(at, j); err == nil {
+		err = copied.place(at, j.path.Base(), j.replace)
+	}
+	if err != nil {
+		_ = at.Remove(copied.base)
+	}
+	return warning, err
+}
+
+// stillReplaces looks again at the file that is to be replaced, which may be another since it was planned: fs.ErrExist.
+func (r *restore) stillReplaces(at beneath.Folder, j *job) error {
+	if !j.replace {
+		return nil
+	}
+	st, err := at.Stat(j.path.Base())
+	if err == nil && (!beneath.IsRegular(&st) || !r.mayReplace(&st, j.want)) {
+		return fs.ErrExist
+	}
+	return nil
 }

@@ -22,6 +22,8 @@ var (
 	ErrIncomplete = errors.New("restore is incomplete")
 	// ErrNotFound: neither listing nor holders know the path.
 	ErrNotFound = errors.New("no such path in the source")
+	// ErrDeleted: it is ErrNotFound too, but holders keep what it was earlier (Options.At).
+	ErrDeleted = fmt.Errorf("%w, but earlier versions are kept", ErrNotFound)
 	// ErrNoHolder: nobody who holds anything of the source can be reached.
 	ErrNoHolder = errors.New("no holder can be reached")
 )
@@ -133,6 +135,8 @@ type Result struct {
 	Kept, Outdated        int64
 	Lost, Failed, Warned  int64
 	Unlisted              int64
+	// Blocked are those of Failed that the target did not take: no other holder would help.
+	Blocked int64
 	// Unreachable are holders that could not be asked.
 	Unreachable []Holder
 }

@@ -102,7 +102,11 @@ func TestPartOfATree(t *testing.T) {
 	if st, _ := os.Stat(filepath.Join(o.to, "d/e")); st.Mode().Perm() != 0o555 {
 		t.Errorf("mode of a folder on the way: %v", st.Mode())
 	}
-	wantErr(t, c.restore(restore.Options{Path: "nothing"}).err, restore.ErrNotFound)
+	err := c.restore(restore.Options{Path: "nothing"}).err
+	wantErr(t, err, restore.ErrNotFound)
+	if errors.Is(err, restore.ErrDeleted) {
+		t.Error(err)
+	}
 	wantErr(t, c.restore(restore.Options{Path: "../d"}).err, v1.ErrPathDots)
 }
 
@@ -141,7 +145,7 @@ func TestCorruptReplicaIsNeverRestored(t *testing.T) {
 	o := c.restore(restore.Options{})
 	wantErr(t, o.err, restore.ErrIncomplete)
 	wantTree(t, o.to, map[string]string{"rotten": "12345"})
-	if o.items["both"] != restore.Failed || o.Failed != 1 {
+	if o.items["both"] != restore.Failed || o.Failed != 1 || o.Blocked != 0 {
 		t.Errorf("said %v", o.items)
 	}
 }
@@ -214,6 +218,9 @@ func TestNothingIsWrittenThroughLinksInTheTarget(t *testing.T) {
 	if o.items["d/f"] != restore.Failed || o.items["f"] != restore.Failed || tree(t, to)["g"] != "3" {
 		t.Errorf("said %v", o.items)
 	}
+	if o.Blocked != o.Failed {
+		t.Errorf("%d of %d failures are the target's", o.Blocked, o.Failed)
+	}
 }
 
 func TestDryRunWritesNothing(t *testing.T) {
@@ -274,6 +281,7 @@ func TestEarlierTime(t *testing.T) {
 		must(t, errors.Join(err, errors.Join(errs...)))
 		h.list(t, second.seq, files)
 	}
+	wantErr(t, c.restore(restore.Options{Path: "gone"}).err, restore.ErrDeleted)
 	o := c.restore(restore.Options{})
 	must(t, o.err)
 	wantTree(t, o.to, map[string]string{"a": "second", "b": "only"})

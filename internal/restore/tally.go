@@ -24,6 +24,14 @@ func (r *restore) report(path v1.RelPath, outcome Outcome, message string) {
 	}
 }
 
+// blocked reports what the target does not take.
+func (r *restore) blocked(path v1.RelPath, err error) {
+	r.report(path, Failed, err.Error())
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.result.Blocked++
+}
+
 func (r *restore) counter(outcome Outcome) *int64 {
 	switch outcome {
 	case Kept:

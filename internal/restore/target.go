@@ -1,14 +1,19 @@
 package restore
 
 import (
+	"cmp"
+	"context"
 	"crypto/rand"
 	"errors"
 	"fmt"
-	"io/fs"
+	"io"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"golang.org/x/sys/unix"
 
@@ -23,10 +28,19 @@ type target struct {
 	top  beneath.Folder
 	temp string // folder for what is being fetched
 	ours bool   // it was empty, or not there
+	mode uint32 // what a new folder has by the umask
 
-	mu    sync.Mutex
-	known map[string]bool // folders that are known to be real ones; bounded
+	unfinished atomic.Int64 // folders that have unfinishedMode, or more
+
+	mu     sync.Mutex
+	known  map[string]bool   // folders that are known to be real ones; bounded
+	made   map[string]bool   // folders that were made where unfinishedMode can't be given
+	opened map[string]uint32 // modes of folders that were there before and could not be written to
 }
+
+// unfinishedMode marks the folders that a restore has made, until they get their attributes: also for the next one, if this one does not
+// come to its end. What has another mode was there before.
+const unfinishedMode = 0o1700
 
 var errInTheWay = errors.New("something else is in the way")
 
@@ -46,16 +60,30 @@ func openTarget(path string) (*target, error) {
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("open target: %w", err), root.Close())
 	}
-	t := &target{path: path, root: root, top: top, temp: ".restore-" + strings.ToLower(rand.Text()), known: map[string]bool{}}
+	t := &target{path: path, root: root, top: top, temp: ".restore-" + strings.ToLower(rand.Text()),
+		known: map[string]bool{}, made: map[string]bool{}, opened: map[string]uint32{}}
 	entries, err := os.ReadDir(path)
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("read target: %w", err), t.release())
 	}
 	t.ours = len(entries) == 0
-	if err := root.Mkdir(t.temp, 0o700); err != nil {
+	if err := t.makeTemp(); err != nil {
 		return nil, errors.Join(fmt.Errorf("write to target: %w", err), t.release())
 	}
 	return t, nil
+}
+
+// makeTemp makes the folder for what is being fetched, and learns from it what mode a folder has here.
+func (t *target) makeTemp() error {
+	if err := t.root.Mkdir(t.temp, 0o755); err != nil {
+		return err
+	}
+	st, err := t.top.Stat(t.temp)
+	if err != nil {
+		return err
+	}
+	t.mode = uint32(st.Mode) & 0o777
+	return t.root.Chmod(t.temp, 0o700)
 }
 
 // clean removes what was being fetched.
@@ -80,39 +108,86 @@ func (t *target) release() error {
 
 const maxKnown = 10_000
 
-// ensure makes the folder at path; no component of it may be a link.
+// ensure makes the folder at path, or lets this process write to the one that is there; no component of it may be a link.
 func (t *target) ensure(path string) error {
 	if path == "" || t.isKnown(path) {
 		return nil
 	}
-	if i := strings.LastIndexByte(path, '/'); i > 0 {
-		if err := t.ensure(path[:i]); err != nil {
-			return err
-		}
-	}
-	err := t.root.Mkdir(path, 0o700)
-	if err != nil && !errors.Is(err, fs.ErrExist) {
+	dir, base := beneath.Split(path)
+	if err := t.ensure(dir); err != nil {
 		return err
 	}
-	info, err := t.root.Lstat(path)
+	at, err := t.top.Open(dir)
 	if err != nil {
 		return err
 	}
-	if !info.IsDir() {
+	defer at.Close()
+	err = beneath.Retry(func() error { return unix.Mkdirat(at.FD(), base, 0o700) })
+	made := err == nil
+	if made {
+		_ = at.Chmod(base, unfinishedMode)
+	} else if err != unix.EEXIST {
+		return fmt.Errorf("make folder %q: %w", path, err)
+	}
+	st, err := at.Stat(base)
+	if err != nil {
+		return fmt.Errorf("make folder %q: %w", path, err)
+	}
+	if !beneath.IsFolder(&st) {
 		return fmt.Errorf("%q: %w: it is no folder", path, errInTheWay)
 	}
-	if info.Mode().Perm()&0o700 != 0o700 { // of an earlier restore; the last step sets it again
-		if err := t.root.Chmod(path, info.Mode().Perm()|0o700); err != nil {
-			return err
-		}
-	}
+	mode := uint32(st.Mode) & 0o7777
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	switch {
+	case mode == unfinishedMode:
+		t.unfinished.Add(1)
+	case made:
+		t.unfinished.Add(1)
+		t.made[path] = true
+	case mode&0o700 != 0o700:
+		if err := at.Chmod(base, mode|0o700); err != nil {
+			return fmt.Errorf("open folder %q: %w", path, err)
+		}
+		t.opened[path] = mode
+	}
 	if len(t.known) >= maxKnown {
 		clear(t.known)
 	}
 	t.known[path] = true
 	return nil
+}
+
+// isOurs tells whether a restore has made the folder and not given it its attributes yet.
+func (t *target) isOurs(at beneath.Folder, path string) bool {
+	st, err := at.Stat(".")
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return err == nil && uint32(st.Mode)&0o7777 == unfinishedMode || t.made[path]
+}
+
+// finished notes that a folder has its attributes.
+func (t *target) finished(path string, ours bool) {
+	if ours {
+		t.unfinished.Add(-1)
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	delete(t.made, path)
+	delete(t.opened, path)
+}
+
+// closeFolders takes away again what ensure had to permit, from the innermost on.
+func (t *target) closeFolders() (problems error) {
+	for _, path := range slices.Backward(slices.Sorted(maps.Keys(t.opened))) {
+		at, err := t.top.Open(path)
+		if err == nil {
+			err = unix.Fchmod(at.FD(), t.opened[path])
+			at.Close()
+		}
+		problems = errors.Join(problems, err)
+	}
+	return problems
 }
 
 func (t *target) isKnown(path string) bool {
@@ -131,14 +206,6 @@ func (t *target) setModTime(path v1.RelPath, ns int64) error {
 	return at.SetModTime(path.Base(), ns)
 }
 
-// place gives a finished file its name. It replaces nothing unless told so.
-func (f *finished) place(to beneath.Folder, base string, replace bool) error {
-	if !replace {
-		return f.at.Move(f.base, to, base)
-	}
-	return f.at.Rename(f.base, to, base)
-}
-
 // finished is a fetched file under its temporary name, open.
 type finished struct {
 	at   beneath.Folder
@@ -147,3 +214,43 @@ type finished struct {
 }
 
 func (f *finished) close() { _ = unix.Close(f.fd) }
+
+// place gives a finished file its name. It replaces nothing unless told so.
+func (f *finished) place(to beneath.Folder, base string, replace bool) error {
+	if !replace {
+		return f.at.Move(f.base, to, base)
+	}
+	return f.at.Rename(f.base, to, base)
+}
+
+// copyTo copies a finished file to another file system, into the folder where it is to get its name.
+func (f *finished) copyTo(ctx context.Context, to beneath.Folder) (_ *finished, err error) {
+	c := &finished{at: to, base: ".restore-" + strings.ToLower(rand.Text())}
+	if c.fd, err = to.Create(c.base, 0o600); err != nil {
+		return nil, err
+	}
+	if _, err = unix.Seek(f.fd, 0, io.SeekStart); err == nil {
+		err = f.copyBytes(ctx, c.fd)
+	}
+	if err != nil {
+		c.close()
+		return nil, errors.Join(err, to.Remove(c.base))
+	}
+	return c, nil
+}
+
+func (f *finished) copyBytes(ctx context.Context, to int) error {
+	buf := make([]byte, 256<<10)
+	for {
+		n, err := beneath.ReadFull(f.fd, buf)
+		if err != nil && err != io.EOF {
+			return err
+		}
+		if err := cmp.Or(beneath.WriteAll(to, buf[:n]), ctx.Err()); err != nil {
+			return err
+		}
+		if err == io.EOF {
+			return nil
+		}
+	}
+}

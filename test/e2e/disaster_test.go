@@ -5,6 +5,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 )
 
@@ -73,4 +74,41 @@ spec: {host: origin, path: %q, minReplicas: 2, scanInterval: 1s}
 		return nil
 	})
 	origin.ctl("wait", "source/photos", "--for=condition=DeletionsHeld=False", "--timeout", patience.String())
+}
+
+// TestDeletedFileAfterItsCatalog: what holders keep of a file that was deleted before the catalog was lost is told by them.
+func TestDeletedFileAfterItsCatalog(t *testing.T) {
+	c := newCluster(t, "origin", "a")
+	origin, a := c.host("origin"), c.host("a")
+	for _, name := range []string{"stays", "goes"} {
+		write(t, filepath.Join(origin.source(), name), content(name, 100))
+	}
+	c.locations("1Gi", "a")
+	origin.apply(fmt.Sprintf(`
+apiVersion: clusterbackup/v1
+kind: Source
+metadata: {name: photos}
+spec: {host: origin, path: %q, minReplicas: 1, scanInterval: 1s}
+`, origin.source()))
+	origin.waitProtected("photos")
+	must(t, os.Remove(filepath.Join(origin.source(), "goes")))
+	origin.eventually("the deleted file is set aside", func() error {
+		if n := filesBelow(t, filepath.Join(a.location(), ".clusterbackup", "versions")); n != 1 {
+			return fmt.Errorf("%d versions", n)
+		}
+		return nil
+	})
+	origin.kill()
+	must(t, os.RemoveAll(filepath.Join(origin.state(), "catalogs")))
+	origin.start()
+	origin.eventually("the deleted file is known", func() error {
+		out, errs, exit := origin.run("", "cbctl", "--state", origin.state(), "describe", "file", "photos/goes")
+		if exit != 0 || !strings.Contains(out, "Deleted") || !strings.Contains(out, "versions/photos/goes~") {
+			return fmt.Errorf("exit %d: %s%s", exit, out, errs)
+		}
+		return nil
+	})
+	if _, errs, exit := origin.run("", "cbctl", "--state", origin.state(), "describe", "file", "photos/never"); exit != 3 {
+		t.Errorf("of a file that never was: exit %d: %s", exit, errs)
+	}
 }
