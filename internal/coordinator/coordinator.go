@@ -42,8 +42,8 @@ type HostInfo struct {
 	Draining bool
 	// MaintenanceUntil: until then the host's absence starts no repair. Zero: none.
 	MaintenanceUntil time.Time
-	// NoLocations: desired state names no location on it, so that nothing is expected from it.
-	NoLocations bool
+	// Locations are those that desired state names on it. None: nothing is expected from it.
+	Locations []v1.LocationName
 	// Windows are the times of day in which copies may run there, as in v1.Limits.
 	Windows []string
 }
@@ -74,7 +74,10 @@ type Config struct {
 	Boottime func() time.Duration
 	// Hosts lists the hosts of the cluster, this one included.
 	Hosts func() []HostInfo
-	Log   logr.Logger
+	// Deleted tells whether a location that Hosts doesn't name was deleted; else it is one that desired state here doesn't know of yet.
+	// nil: none was.
+	Deleted func(v1.LocationName) bool
+	Log     logr.Logger
 	// Events is told what people should know; nil: nobody.
 	Events func(reason, message string)
 	// Life is what the lives told to clients are drawn from, in simulations: another one at each start. 0: they are random.
@@ -104,9 +107,11 @@ type Coordinator struct {
 	plan      *plan
 	stale     bool   // the plan is of another state of things
 	watched   uint64 // the catalog's ClassesVersion, as far as we were told what moved
-	lost      map[v1.HostName]bool
-	open      int
-	origins   uint64 // that were chosen, so that they take turns
+	// lost hosts were told of, as were gone holders on hosts that are there.
+	lost    map[v1.HostName]bool
+	gone    map[catalog.Holder]bool
+	open    int
+	origins uint64 // that were chosen, so that they take turns
 	// started is when we began to listen: at the start, or when this host woke up. Nobody was silent before.
 	started, ticked time.Time
 	purged          time.Time
@@ -121,6 +126,9 @@ func New(cfg Config) (*Coordinator, error) {
 	}
 	if cfg.Events == nil {
 		cfg.Events = func(string, string) {}
+	}
+	if cfg.Deleted == nil {
+		cfg.Deleted = func(v1.LocationName) bool { return false }
 	}
 	if cfg.Boottime == nil {
 		cfg.Boottime = func() time.Duration { return time.Duration(cfg.Clock().UnixNano()) }

@@ -149,7 +149,7 @@ func (h *host) listing() bool {
 func (c *Coordinator) unheard() []v1.HostName {
 	var names []v1.HostName
 	for _, info := range c.cfg.Hosts() {
-		if info.Name != c.cfg.Host && !info.NoLocations && c.hosts[info.Name] == nil && !c.lost[info.Name] {
+		if info.Name != c.cfg.Host && len(info.Locations) > 0 && c.hosts[info.Name] == nil && !c.lost[info.Name] {
 			names = append(names, info.Name)
 		}
 	}

@@ -3,6 +3,7 @@ package coordinator
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -21,8 +22,9 @@ func (c *Coordinator) Tick(ctx context.Context) error {
 	}
 	if len(removed) > 0 {
 		if err := c.cat.Forget(ctx, removed); err != nil {
-			return fmt.Errorf("forget removed hosts: %w", err)
+			return fmt.Errorf("forget removed locations: %w", err)
 		}
+		c.askAgain(removed)
 	}
 	if err := c.endAmnesia(); err != nil {
 		return fmt.Errorf("end amnesia: %w", err)
@@ -36,8 +38,8 @@ func (c *Coordinator) Tick(ctx context.Context) error {
 	return nil
 }
 
-// tick is what concerns memory alone. removed are holders of hosts that left the cluster and still have replicas in the
-// catalog; purge, if not zero, is the time before which deletions are forgotten.
+// tick is what concerns memory alone. removed are holders that left the cluster and still have replicas in the catalog; purge, if not
+// zero, is the time before which deletions are forgotten.
 func (c *Coordinator) tick() (removed map[catalog.HolderID]bool, purge time.Time) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -52,7 +54,7 @@ func (c *Coordinator) tick() (removed map[catalog.HolderID]bool, purge time.Time
 	removed = make(map[catalog.HolderID]bool)
 	for _, class := range c.cat.Classes() {
 		for _, id := range slices.Concat(class.Confirmed, class.Other) {
-			if int(id) < len(v.holders) && v.holder(id).host < 0 {
+			if int(id) < len(v.holders) && v.holder(id).host < 0 && !c.listed(v.holder(id).Holder) {
 				removed[id] = true
 			}
 		}
@@ -74,6 +76,19 @@ func (c *Coordinator) tick() (removed map[catalog.HolderID]bool, purge time.Time
 	return removed, now.Add(-keep)
 }
 
+// askAgain has those of the forgotten holders report that have come to be known since: what they said meanwhile may be forgotten too.
+func (c *Coordinator) askAgain(forgotten map[catalog.HolderID]bool) {
+	holders := c.cat.Holders()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for id := range forgotten {
+		if at := holders[id]; c.listed(at) {
+			l := c.hosts[at.Host].locations[at.Location]
+			l.reported, l.inventory, c.stale = false, nil, true
+		}
+	}
+}
+
 // awake notes that this host is. The caller holds c.mu.
 func (c *Coordinator) awake(now time.Time) {
 	if now.Sub(c.ticked) > c.hostTimeout() {
@@ -84,25 +99,29 @@ func (c *Coordinator) awake(now time.Time) {
 
 // noteLost tells of hosts that come and go.
 func (c *Coordinator) noteLost(v *view) {
-	lost := make(map[v1.HostName]bool)
+	lost, gone := make(map[v1.HostName]bool), make(map[catalog.Holder]bool)
 	for i := range v.holders {
-		if f := &v.holders[i]; f.gone && f.host >= 0 {
+		f := &v.holders[i]
+		if !f.gone {
+			continue
+		}
+		gone[f.Holder] = true
+		if f.host >= 0 {
 			lost[f.Host] = true
 		}
 	}
 	for name := range lost {
 		if !c.lost[name] {
-			c.stale = true
 			c.cfg.Events("HostLost", fmt.Sprintf("host %s is silent for longer than %s: what it holds is copied again elsewhere", name, c.repairAfter()))
 		}
 	}
 	for name := range c.lost {
 		if !lost[name] {
-			c.stale = true
 			c.cfg.Events("HostBack", fmt.Sprintf("host %s is back", name))
 		}
 	}
-	c.lost = lost
+	c.stale = c.stale || !maps.Equal(gone, c.gone)
+	c.lost, c.gone = lost, gone
 	live := 0
 	for i := range v.hosts {
 		if v.hosts[i].Open {
@@ -157,7 +176,7 @@ func (c *Coordinator) endGrants() error {
 func (c *Coordinator) waitingFor() (names []v1.HostName) {
 	now := c.clock()
 	for _, info := range c.cfg.Hosts() {
-		if info.Name == c.cfg.Host || info.NoLocations {
+		if info.Name == c.cfg.Host || len(info.Locations) == 0 {
 			continue
 		}
 		last, whole := c.started, false
