@@ -77,7 +77,10 @@ type Config struct {
 	// Deleted tells whether a location that Hosts doesn't name was deleted; else it is one that desired state here doesn't know of yet.
 	// nil: none was.
 	Deleted func(v1.LocationName) bool
-	Log     logr.Logger
+	// LastSeen is when a host gave a sign of life, be it to others than this coordinator: one without an open location does not call
+	// here. It is for what people are told, nothing is decided by it. nil: what calls here is all that is known.
+	LastSeen func(v1.HostName) time.Time
+	Log      logr.Logger
 	// Events is told what people should know; nil: nobody.
 	Events func(reason, message string)
 	// Life is what the lives told to clients are drawn from, in simulations: another one at each start. 0: they are random.
@@ -107,8 +110,10 @@ type Coordinator struct {
 	plan      *plan
 	stale     bool   // the plan is of another state of things
 	watched   uint64 // the catalog's ClassesVersion, as far as we were told what moved
-	// lost hosts were told of, as were gone holders on hosts that are there.
+	// lost hosts were told of, as were away, locations that are lost though their host is not. gone are the holders of all of these,
+	// and of what was removed.
 	lost    map[v1.HostName]bool
+	away    map[catalog.Holder]bool
 	gone    map[catalog.Holder]bool
 	open    int
 	origins uint64 // that were chosen, so that they take turns
@@ -129,6 +134,9 @@ func New(cfg Config) (*Coordinator, error) {
 	}
 	if cfg.Deleted == nil {
 		cfg.Deleted = func(v1.LocationName) bool { return false }
+	}
+	if cfg.LastSeen == nil {
+		cfg.LastSeen = func(v1.HostName) time.Time { return time.Time{} }
 	}
 	if cfg.Boottime == nil {
 		cfg.Boottime = func() time.Duration { return time.Duration(cfg.Clock().UnixNano()) }

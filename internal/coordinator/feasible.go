@@ -58,7 +58,7 @@ func (c *Coordinator) roomIn(v *view, holding []sum) (hosts []placement.Host, kn
 		info, _ := c.info(h.name)
 		hosts[i].Room, hosts[i].MaxFile, hosts[i].Open = holding[i].bytes+c.claims.byHost[h.name].bytes, 0, false
 		for _, l := range h.locations {
-			if info.Draining || l.info.Draining || !c.belongs(info, l.info.Name) {
+			if info.Draining || l.info.Draining || !c.belongs(info, l.info.Name) || c.away[catalog.Holder{Host: h.name, Location: l.info.Name}] {
 				continue
 			}
 			hosts[i].Open = true

@@ -249,10 +249,10 @@ func (c *Coordinator) belongs(info HostInfo, name v1.LocationName) bool {
 	return c.listed(catalog.Holder{Host: info.Name, Location: name}) && !c.cfg.Deleted(name)
 }
 
-// listed tells whether a host's latest Hello named a location.
+// listed tells whether a host that is there named a location lately.
 func (c *Coordinator) listed(at catalog.Holder) bool {
 	h := c.hosts[at.Host]
-	return h != nil && h.locations[at.Location] != nil && h.locations[at.Location].listed
+	return h != nil && h.locations[at.Location] != nil && h.locations[at.Location].listed && c.heard(h, c.clock())
 }
 
 func (l *location) open(info HostInfo) bool {

@@ -1,6 +1,7 @@
 package coordinator
 
 import (
+	"slices"
 	"testing"
 	"time"
 
@@ -77,18 +78,53 @@ func TestLocationNotKnownYet(t *testing.T) {
 
 // A location that is made again under the name of a deleted one counts with what it still holds.
 func TestDeletedLocationMadeAgain(t *testing.T) {
-	for _, unaware := range []bool{false, true} {
+	for _, host := range []string{"aware", "unaware", "silent"} {
 		w, a := removed(t)
 		w.desire("a")
 		w.deleted = map[v1.LocationName]bool{a.loc: true}
-		a.away = !unaware
-		w.pass(10*time.Minute, "a", "b", "c")
+		a.away = host == "aware"
+		if heard := []v1.HostName{"b", "c", "a"}; host == "silent" {
+			w.pass(10*time.Minute, heard[:2]...)
+		} else {
+			w.pass(10*time.Minute, heard...)
+		}
 		w.desire("a", a.loc)
 		w.deleted, a.away = nil, false
 		a.meet()
 		w.served(2)
 		if copies := w.copies(); copies != 60 {
-			t.Errorf("unaware %t: %d copies were made of what had been there all the time", unaware, copies-60)
+			t.Errorf("host %s: %d copies were made of what had been there all the time", host, copies-60)
 		}
+	}
+}
+
+// What is told of holders that come and go is true: of a host that it is silent only if it is, of what was removed nothing.
+func TestLostIsTold(t *testing.T) {
+	for name, c := range map[string]struct {
+		leave, back func(*world, *peer)
+		want        []string
+	}{
+		"host": {func(w *world, _ *peer) { w.pass(3*time.Hour, "b", "c") }, func(w *world, _ *peer) { w.pass(time.Minute, "a", "b", "c") },
+			[]string{"HostLost", "HostBack"}},
+		"host, removed then": {func(w *world, _ *peer) { w.pass(3*time.Hour, "b", "c") },
+			func(w *world, _ *peer) { w.infos = slices.Delete(w.infos, 1, 2); w.pass(time.Minute, "b", "c") }, []string{"HostLost"}},
+		"location": {func(w *world, a *peer) { a.away = true; w.pass(3*time.Hour, "a", "b", "c") },
+			func(w *world, a *peer) { a.away = false; w.pass(time.Minute, "a", "b", "c") }, []string{"LocationLost", "LocationBack"}},
+		"location, and the host has no other": {func(w *world, _ *peer) { w.seen = map[v1.HostName]bool{"a": true}; w.pass(3*time.Hour, "b", "c") },
+			func(w *world, _ *peer) { w.pass(time.Minute, "a", "b", "c") }, []string{"LocationLost", "LocationBack"}},
+		"location, deleted": {func(w *world, a *peer) { w.desire("a"); a.away = true; w.pass(3*time.Hour, "a", "b", "c") },
+			func(w *world, _ *peer) { w.pass(time.Minute, "a", "b", "c") }, nil},
+		"location, then its host": {func(w *world, a *peer) { a.away = true; w.pass(90*time.Minute, "a", "b", "c") },
+			func(w *world, _ *peer) { w.pass(3*time.Hour, "b", "c") }, []string{"LocationLost", "HostLost"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w, a := removed(t)
+			w.events = nil
+			c.leave(w, a)
+			c.back(w, a)
+			if !slices.Equal(w.events, c.want) {
+				t.Errorf("told %q, want %q", w.events, c.want)
+			}
+		})
 	}
 }

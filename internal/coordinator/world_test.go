@@ -148,6 +148,7 @@ type world struct {
 	peers map[v1.HostName]*peer
 	// deleted locations. events are the reasons of those that were told.
 	deleted map[v1.LocationName]bool
+	seen    map[v1.HostName]bool // hosts that are there all the time, whomever they call
 	events  []string
 	lives   uint64
 	slept   time.Duration // in all
@@ -184,7 +185,8 @@ func (w *world) start() {
 	w.c, err = New(Config{Source: w.spec, Host: ownHost, Catalog: cat, Tree: w.tree, Clock: func() time.Time { return w.now },
 		Boottime: func() time.Duration { return w.now.Sub(testStart) + w.slept + time.Hour },
 		Hosts:    func() []HostInfo { return w.infos }, Deleted: func(name v1.LocationName) bool { return w.deleted[name] },
-		Events: func(reason, _ string) { w.events = append(w.events, reason) }, Log: logr.Discard(), Life: w.lives})
+		LastSeen: w.lastSeen,
+		Events:   func(reason, _ string) { w.events = append(w.events, reason) }, Log: logr.Discard(), Life: w.lives})
 	if err != nil {
 		w.f.Fatalf("new: %v", err)
 	}
@@ -231,6 +233,13 @@ func (w *world) second(host, name v1.HostName) *peer {
 	first.beside, w.peers[name] = p, p
 	w.desire(host, first.loc, p.loc)
 	return p
+}
+
+func (w *world) lastSeen(name v1.HostName) (at time.Time) {
+	if w.seen[name] {
+		at = w.now
+	}
+	return at
 }
 
 // desire has desired state name those locations on a host, and no others.

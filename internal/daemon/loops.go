@@ -75,7 +75,7 @@ func newLoops(h *host, session uint64, metrics *reconcile.Metrics) *loops {
 		Pull: h.gossip.pull}, options(1))
 	l.scan = reconcile.New("scan", &controllers.ScanReconciler{
 		Desired: h.desired, Host: self, Set: l.sources, Catalogs: filepath.Join(h.options.State, "catalogs"),
-		Coordinator: coordinator.Config{Host: self, Hosts: l.hostInfos, Deleted: l.locationDeleted, Log: h.log.WithName("coordinator")},
+		Coordinator: coordinator.Config{Host: self, Hosts: l.hostInfos, Deleted: l.locationDeleted, LastSeen: h.peers.lastSeen, Log: h.log.WithName("coordinator")},
 		Event:       noteFor[v1.SourceName](h.events, v1.KindSource), Log: h.log.WithName("scan"),
 		Answering: func(name v1.SourceName) { l.tick.Enqueue(name) },
 	}, options(2))
