@@ -68,7 +68,7 @@ func (p *Program) edit(ctx context.Context, c Connection, r ref) error {
 
 // editable is an object as a text without its status, which is not the user's to change.
 func editable(obj v1.Object) ([]byte, error) {
-	data, err := yaml.Marshal(obj)
+	data, err := marshalYAML(obj)
 	if err != nil {
 		return nil, err
 	}
@@ -77,7 +77,7 @@ func editable(obj v1.Object) ([]byte, error) {
 		return nil, err
 	}
 	delete(fields, "status")
-	return yaml.Marshal(fields)
+	return marshalYAML(fields)
 }
 
 func (p *Program) applyEdited(ctx context.Context, c Connection, r ref, text []byte) error {
