@@ -1,6 +1,7 @@
 package coordinator
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"time"
@@ -301,9 +302,12 @@ func (h *host) roomiest() (most int64) {
 	return most
 }
 
+// spread is what failure domains are: hosts, or those that have a value of this label in common.
+func (c *Coordinator) spread() string { return cmp.Or(c.source.Spec.Spread, v1.SpreadHost) }
+
 // domain is a host's failure domain, empty if it is one of its own.
 func (c *Coordinator) domain(info HostInfo) string {
-	if key := c.source.Spec.Spread; key != "" && key != "host" {
+	if key := c.spread(); key != v1.SpreadHost {
 		return info.Labels[key]
 	}
 	return ""
