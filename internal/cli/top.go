@@ -78,7 +78,7 @@ func topCells(kind string, r admin.TopRow) []string {
 // figure is what a host that answers says; of one that doesn't, nothing is known.
 func figure(r admin.TopRow, text string) string {
 	if !r.Reachable {
-		return "<unknown>"
+		return unknown
 	}
 	return text
 }
