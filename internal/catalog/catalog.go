@@ -75,7 +75,10 @@ var (
 // it, and a new one begun: it fills as after a loss. Errors: ErrCorrupt, ErrInUse.
 func Open(path string, opts Options) (*Catalog, error) {
 	c, err := open(path, opts)
-	if !errors.Is(err, errOlder) {
+	switch {
+	case errors.Is(err, ErrCorrupt):
+		return nil, fmt.Errorf("%w (its bytes are kept; once it is moved away, a new one is made from the source and what its holders report)", err)
+	case !errors.Is(err, errOlder):
 		return c, err
 	}
 	if err := os.Rename(path, path+".older"); err != nil {

@@ -74,7 +74,7 @@ func (p *Program) cells(obj v1.Object, wide, prefixed bool) []string {
 }
 
 func (p *Program) sourceCells(s *v1.Source) (narrow, wide []string) {
-	scanned := "never"
+	scanned := told(s, v1.ConditionScanned, "never")
 	if s.Status.LastScan != nil {
 		scanned = age(p.Now(), s.Status.LastScan.Time) + " ago"
 	}
@@ -82,12 +82,21 @@ func (p *Program) sourceCells(s *v1.Source) (narrow, wide []string) {
 	if s.Status.ScanDuration != nil {
 		took = s.Status.ScanDuration.Round(time.Millisecond).String()
 	}
+	figure := func(n int64) string { return told(s, v1.ConditionAvailable, fmt.Sprint(n)) }
 	return []string{
-			s.Name, string(s.Spec.Host), fmt.Sprint(s.Status.Files), size(s.Status.Bytes), wantedReplicas(&s.Spec),
-			statusOf(s, v1.ConditionProtected), fmt.Sprint(s.Status.Underserved), sourceStatus(s), p.ageOf(s),
+			s.Name, string(s.Spec.Host), figure(s.Status.Files), told(s, v1.ConditionAvailable, size(s.Status.Bytes)), wantedReplicas(&s.Spec),
+			statusOf(s, v1.ConditionProtected), figure(s.Status.Underserved), sourceStatus(s), p.ageOf(s),
 		}, []string{
-			s.Spec.Path, fmt.Sprint(s.Status.Overserved), fmt.Sprint(s.Status.ProblemCount), scanned, took, labels.FormatLabels(s.Labels),
+			s.Spec.Path, figure(s.Status.Overserved), figure(s.Status.ProblemCount), scanned, took, labels.FormatLabels(s.Labels),
 		}
+}
+
+// told is text, or that it is not known if the host that could tell the condition, and with it the text, does not answer.
+func told(obj v1.Object, condition, text string) string {
+	if c := meta.FindStatusCondition(v1.ConditionsOf(obj), condition); c != nil && c.Status == metav1.ConditionUnknown {
+		return unknown
+	}
+	return text
 }
 
 // wantedReplicas is "2", "2-3", or "default" where the cluster decides.
@@ -136,11 +145,12 @@ func problemWord(c *metav1.Condition) string {
 }
 
 func (p *Program) locationCells(l *v1.Location) (narrow, wide []string) {
+	figure := func(text string) string { return told(l, v1.ConditionAvailable, text) }
 	return []string{
-			l.Name, string(l.Spec.Host), size(l.Status.Capacity), size(l.Status.Used), size(l.Status.Free),
-			fmt.Sprint(l.Status.Replicas), locationStatus(l), p.ageOf(l),
+			l.Name, string(l.Spec.Host), figure(size(l.Status.Capacity)), figure(size(l.Status.Used)), figure(size(l.Status.Free)),
+			figure(fmt.Sprint(l.Status.Replicas)), locationStatus(l), p.ageOf(l),
 		}, []string{
-			l.Spec.Path, fmt.Sprint(l.Status.Versions), l.Status.Waiting, labels.FormatLabels(l.Labels),
+			l.Spec.Path, figure(fmt.Sprint(l.Status.Versions)), l.Status.Waiting, labels.FormatLabels(l.Labels),
 		}
 }
 

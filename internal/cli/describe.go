@@ -149,12 +149,13 @@ func (d *description) source(s *v1.Source) {
 	d.line(1, "Retention", "deleted files %s, earlier versions %s, at most %d of a file", short(s.Spec.Retention.Deleted), short(s.Spec.Retention.Versions), *s.Spec.Retention.MaxVersions)
 	d.line(1, "Verify", "each replica within %s, sampled above %s", short(s.Spec.Verify.Interval), s.Spec.Verify.SampleAbove)
 	d.section("Status")
-	d.line(1, "Files", "%d", s.Status.Files)
-	d.line(1, "Size", "%s", exactSize(s.Status.Bytes))
-	d.line(1, "Underserved", "%d", s.Status.Underserved)
-	d.line(1, "Overserved", "%d", s.Status.Overserved)
-	d.line(1, "By Replicas", "%s", histogram(s.Status.Replicas))
-	d.line(1, "Last Scan", "%s", d.when(s.Status.LastScan))
+	figure := func(name, text string) { d.line(1, name, "%s", told(s, v1.ConditionAvailable, text)) }
+	figure("Files", fmt.Sprint(s.Status.Files))
+	figure("Size", exactSize(s.Status.Bytes))
+	figure("Underserved", fmt.Sprint(s.Status.Underserved))
+	figure("Overserved", fmt.Sprint(s.Status.Overserved))
+	figure("By Replicas", histogram(s.Status.Replicas))
+	d.line(1, "Last Scan", "%s", told(s, v1.ConditionScanned, d.when(s.Status.LastScan)))
 	if s.Status.ScanDuration != nil {
 		d.line(1, "Scan Took", "%s", s.Status.ScanDuration.Duration)
 	}
@@ -192,9 +193,10 @@ func (d *description) location(l *v1.Location) {
 	d.line(1, "Cordoned", "%t", l.Spec.Cordoned)
 	d.line(1, "Draining", "%t", l.Spec.Draining)
 	d.section("Status")
-	d.line(1, "UID", "%s", l.Status.UID)
-	d.line(1, "Room", "%s of %s used, %s for copies under way, %s free", size(l.Status.Used), size(l.Status.Capacity), size(l.Status.Reserved), size(l.Status.Free))
-	d.line(1, "Holds", "%s, %s", count(l.Status.Replicas, "replica"), count(l.Status.Versions, "version"))
+	figure := func(name, text string) { d.line(1, name, "%s", told(l, v1.ConditionAvailable, text)) }
+	figure("UID", l.Status.UID)
+	figure("Room", fmt.Sprintf("%s of %s used, %s for copies under way, %s free", size(l.Status.Used), size(l.Status.Capacity), size(l.Status.Reserved), size(l.Status.Free)))
+	figure("Holds", fmt.Sprintf("%s, %s", count(l.Status.Replicas, "replica"), count(l.Status.Versions, "version")))
 	if l.Status.Waiting != "" {
 		d.line(1, "Waiting For", "%s", l.Status.Waiting)
 	}

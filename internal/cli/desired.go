@@ -4,8 +4,6 @@ import (
 	"context"
 	"encoding/json"
 
-	"sigs.k8s.io/yaml"
-
 	v1 "clusterbackup/api/v1"
 	"clusterbackup/internal/admin"
 )
@@ -72,7 +70,7 @@ func userPart(obj v1.Object) string {
 		"apiVersion": v1.APIVersion, "kind": v1.KindOf(obj), "spec": whole["spec"],
 		"metadata": only(meta, "name", "labels", "annotations"),
 	}
-	text, err := yaml.Marshal(part)
+	text, err := marshalYAML(part)
 	if err != nil {
 		return ""
 	}

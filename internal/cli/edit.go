@@ -27,12 +27,15 @@ func (p *Program) editCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
+			if r.kind == v1.KindFile {
+				return usagef("%s: files are what lies in their source; they cannot be edited", r)
+			}
 			return p.ask(cmd.Context(), func(ctx context.Context, c Connection) error { return p.edit(ctx, c, r) })
 		},
 	}
 }
 
-// edit opens the editor again with the mistakes on top until the text is right or unchanged.
+// edit opens the editor again with the mistakes on top until the text is right or unchanged. A text that was typed in vain is kept.
 func (p *Program) edit(ctx context.Context, c Connection, r ref) error {
 	live, err := get1(ctx, c, r)
 	if err != nil {
@@ -47,7 +50,14 @@ func (p *Program) edit(ctx context.Context, c Connection, r ref) error {
 		return fmt.Errorf("make a file to edit: %w", err)
 	}
 	file.Close()
-	defer func() { _ = os.Remove(file.Name()) }()
+	kept := false
+	defer func() {
+		if kept {
+			fmt.Fprintf(p.Err, "What you typed is kept in %s\n", file.Name())
+			return
+		}
+		_ = os.Remove(file.Name())
+	}()
 	for text, mistake := original, error(nil); ; {
 		edited, err := p.runEditor(ctx, file.Name(), withComments(text, r, mistake))
 		switch {
@@ -57,10 +67,16 @@ func (p *Program) edit(ctx context.Context, c Connection, r ref) error {
 			fmt.Fprintln(p.Err, "Nothing changed.")
 			return nil
 		case mistake != nil && bytes.Equal(edited, text):
+			kept = true
 			return mistake
 		}
 		text = edited
-		if mistake = p.applyEdited(ctx, c, r, edited); mistake == nil || admin.ReasonOf(mistake) == admin.Conflict {
+		mistake = p.applyEdited(ctx, c, r, edited)
+		switch {
+		case mistake == nil:
+			return nil
+		case admin.ReasonOf(mistake) == admin.Conflict:
+			kept = true
 			return mistake
 		}
 	}
@@ -68,7 +84,7 @@ func (p *Program) edit(ctx context.Context, c Connection, r ref) error {
 
 // editable is an object as a text without its status, which is not the user's to change.
 func editable(obj v1.Object) ([]byte, error) {
-	data, err := yaml.Marshal(obj)
+	data, err := marshalYAML(obj)
 	if err != nil {
 		return nil, err
 	}
@@ -77,7 +93,7 @@ func editable(obj v1.Object) ([]byte, error) {
 		return nil, err
 	}
 	delete(fields, "status")
-	return yaml.Marshal(fields)
+	return marshalYAML(fields)
 }
 
 func (p *Program) applyEdited(ctx context.Context, c Connection, r ref, text []byte) error {

@@ -107,7 +107,13 @@ func (f *fileFlags) query(arg string) (admin.FileQuery, error) {
 		return q, nil
 	}
 	var err error
-	q.Source, q.Path, err = parseFilePath(arg)
+	if q.Source, q.Path, err = parseFilePath(arg); err != nil {
+		return q, err
+	}
+	of, _, err := admin.ParseContinue(f.next)
+	if err == nil && of != "" && of != q.Source {
+		err = admin.Errorf(admin.Invalid, "--continue", "the token is of a listing of source %s, not of %s", of, q.Source)
+	}
 	return q, err
 }
 
@@ -130,6 +136,11 @@ func (p *Program) getFiles(ctx context.Context, c Connection, args []string, o g
 	query, err := o.files.query(arg)
 	if err != nil {
 		return err
+	}
+	if query.Host != "" {
+		if _, err := get1(ctx, c, ref{v1.KindHost, string(query.Host)}); err != nil {
+			return err
+		}
 	}
 	out := p.filePrinter(o)
 	found, next := 0, ""

@@ -17,6 +17,7 @@ import (
 type getOptions struct {
 	output    string
 	watch     bool
+	events    bool
 	selector  string
 	noHeaders bool
 	files     fileFlags
@@ -28,6 +29,8 @@ func (p *Program) getCommand() *cobra.Command {
 		Use:   "get KIND [NAME...]",
 		Short: "List sources, locations, hosts, files, the cluster, or all",
 		Long: `List objects of a kind: sources (src), locations (loc), hosts, files, cluster, or all of them.
+
+With -w a row is printed again when what it shows has changed, ages aside, and with the status Deleted when its object is gone.
 
 Files are streamed, so a source of any size can be listed. SOURCE/PATH names a file, or a folder with all below it.`,
 		Example: `  cbctl get sources
@@ -44,6 +47,7 @@ Files are streamed, so a source of any size can be listed. SOURCE/PATH names a f
 	flags := c.Flags()
 	flags.StringVarP(&o.output, "output", "o", "table", "`FORMAT`: table, wide, json, yaml or name")
 	flags.BoolVarP(&o.watch, "watch", "w", false, "go on, and show what changes")
+	flags.BoolVar(&o.events, "output-watch-events", false, "with -w and -o json or yaml: print {type, object}, where type is ADDED, MODIFIED or DELETED")
 	flags.StringVarP(&o.selector, "selector", "l", "", "only objects whose labels match: tier=gold,site!=attic")
 	flags.BoolVar(&o.noHeaders, "no-headers", false, "leave the column heads out")
 	o.files.add(flags)
@@ -53,6 +57,9 @@ Files are streamed, so a source of any size can be listed. SOURCE/PATH names a f
 func (p *Program) get(ctx context.Context, c Connection, args []string, o getOptions) error {
 	if !slices.Contains([]string{"", "table", "wide", "json", "yaml", "name"}, o.output) {
 		return usagef("%q is no output format: it is one of table, wide, json, yaml, name", o.output)
+	}
+	if o.events && !(o.watch && (o.output == "json" || o.output == "yaml")) {
+		return usagef("--output-watch-events is for -w with -o json or yaml")
 	}
 	selector, err := labels.Parse(o.selector)
 	if err != nil {

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 
 	"sigs.k8s.io/yaml"
 
@@ -16,7 +18,7 @@ func printObject(w io.Writer, format string, obj any) error {
 	var data []byte
 	var err error
 	if format == "yaml" {
-		data, err = yaml.Marshal(obj)
+		data, err = marshalYAML(obj)
 	} else {
 		data, err = json.MarshalIndent(obj, "", "    ")
 		data = append(data, '\n')
@@ -26,6 +28,25 @@ func printObject(w io.Writer, format string, obj any) error {
 	}
 	_, err = w.Write(data)
 	return err
+}
+
+// marshalYAML is YAML of anything, names with control characters in them included: YAML may not have those as they are, JSON may.
+func marshalYAML(obj any) ([]byte, error) {
+	data, err := json.Marshal(obj)
+	if err != nil {
+		return nil, err
+	}
+	var escaped []byte
+	for len(data) > 0 {
+		r, n := utf8.DecodeRune(data)
+		if r > '~' && r <= 0xffff && !unicode.IsPrint(r) {
+			escaped = fmt.Appendf(escaped, `\u%04x`, r)
+		} else {
+			escaped = append(escaped, data[:n]...)
+		}
+		data = data[n:]
+	}
+	return yaml.JSONToYAML(escaped)
 }
 
 // printList prints objects as a list of their kind, or a List where there are several kinds. What it prints can be applied again.
@@ -73,7 +94,7 @@ func (l *listPrinter) item(obj any) error {
 	}
 	l.items++
 	if l.format == "yaml" {
-		data, err := yaml.Marshal(obj)
+		data, err := marshalYAML(obj)
 		if err != nil {
 			return fmt.Errorf("encode: %w", err)
 		}

@@ -229,6 +229,8 @@ func setCondition(ts *testscript.TestScript, _ bool, args []string) {
 			meta.SetStatusCondition(&o.Status.Conditions, condition)
 		case *v1.Location:
 			meta.SetStatusCondition(&o.Status.Conditions, condition)
+		case *v1.Cluster:
+			meta.SetStatusCondition(&o.Status.Conditions, condition)
 		}
 	})
 }

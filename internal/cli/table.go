@@ -68,10 +68,13 @@ func printable(text string) string {
 	return strconv.Quote(text)
 }
 
-// age is the time from then to now, as short as kubectl writes it; "<unknown>" where it is not known.
+// unknown is what nobody could tell.
+const unknown = "<unknown>"
+
+// age is the time from then to now, as short as kubectl writes it.
 func age(now, then time.Time) string {
 	if then.IsZero() {
-		return "<unknown>"
+		return unknown
 	}
 	return duration.HumanDuration(now.Sub(then))
 }

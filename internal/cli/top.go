@@ -18,12 +18,10 @@ func (p *Program) topCommand() *cobra.Command {
 		Args:      cobra.ExactArgs(1),
 		ValidArgs: []string{"hosts", "locations", "sources"},
 		RunE: func(cmd *cobra.Command, args []string) error {
-			kind, err := parseKind(args[0])
-			if err != nil {
-				return err
-			}
+			r, _ := v1.ResourceFor(args[0])
+			kind := r.Kind
 			if kind != v1.KindHost && kind != v1.KindLocation && kind != v1.KindSource {
-				return usagef("top is of hosts, locations or sources")
+				return usagef("%q: top is of hosts, locations or sources", args[0])
 			}
 			if output != "table" && output != "json" && output != "yaml" {
 				return usagef("%q is no output format: it is one of table, json, yaml", output)
@@ -80,7 +78,7 @@ func topCells(kind string, r admin.TopRow) []string {
 // figure is what a host that answers says; of one that doesn't, nothing is known.
 func figure(r admin.TopRow, text string) string {
 	if !r.Reachable {
-		return "<unknown>"
+		return unknown
 	}
 	return text
 }

@@ -22,6 +22,7 @@ var conditionTypes = map[string][]string{
 		v1.ConditionDeletionsHeld, v1.ConditionPlaceable},
 	v1.KindLocation: {v1.ConditionAvailable, v1.ConditionWithinCapacity, v1.ConditionDrained},
 	v1.KindHost:     {v1.ConditionReady},
+	v1.KindCluster:  {v1.ConditionReady},
 }
 
 func (p *Program) waitCommand() *cobra.Command {
@@ -83,6 +84,9 @@ func parseGoal(r ref, what string) (goal, error) {
 	}
 	word, value, given := strings.Cut(rest, "=")
 	types := conditionTypes[r.kind]
+	if len(types) == 0 {
+		return g, usagef("%s has no conditions", r)
+	}
 	i := slices.IndexFunc(types, func(t string) bool { return strings.EqualFold(t, word) })
 	if i < 0 {
 		return g, usagef("%s has no condition %q: it is one of %s", r, word, strings.Join(types, ", "))

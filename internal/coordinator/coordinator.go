@@ -42,8 +42,8 @@ type HostInfo struct {
 	Draining bool
 	// MaintenanceUntil: until then the host's absence starts no repair. Zero: none.
 	MaintenanceUntil time.Time
-	// NoLocations: desired state names no location on it, so that nothing is expected from it.
-	NoLocations bool
+	// Locations are those that desired state names on it. None: nothing is expected from it.
+	Locations []v1.LocationName
 	// Windows are the times of day in which copies may run there, as in v1.Limits.
 	Windows []string
 }
@@ -74,7 +74,13 @@ type Config struct {
 	Boottime func() time.Duration
 	// Hosts lists the hosts of the cluster, this one included.
 	Hosts func() []HostInfo
-	Log   logr.Logger
+	// Deleted tells whether a location that Hosts doesn't name was deleted; else it is one that desired state here doesn't know of yet.
+	// nil: none was.
+	Deleted func(v1.LocationName) bool
+	// LastSeen is when a host gave a sign of life, be it to others than this coordinator: one without an open location does not call
+	// here. It is for what people are told, nothing is decided by it. nil: what calls here is all that is known.
+	LastSeen func(v1.HostName) time.Time
+	Log      logr.Logger
 	// Events is told what people should know; nil: nobody.
 	Events func(reason, message string)
 	// Life is what the lives told to clients are drawn from, in simulations: another one at each start. 0: they are random.
@@ -105,9 +111,13 @@ type Coordinator struct {
 	plan      *plan
 	stale     bool   // the plan is of another state of things
 	watched   uint64 // the catalog's ClassesVersion, as far as we were told what moved
-	lost      map[v1.HostName]bool
-	open      int
-	origins   uint64 // that were chosen, so that they take turns
+	// lost hosts were told of, as were away, locations that are lost though their host is not. gone are the holders of all of these,
+	// and of what was removed.
+	lost    map[v1.HostName]bool
+	away    map[catalog.Holder]bool
+	gone    map[catalog.Holder]bool
+	open    int
+	origins uint64 // that were chosen, so that they take turns
 	// started is when we began to listen: at the start, or when this host woke up. Nobody was silent before.
 	started, ticked time.Time
 	purged          time.Time
@@ -122,6 +132,12 @@ func New(cfg Config) (*Coordinator, error) {
 	}
 	if cfg.Events == nil {
 		cfg.Events = func(string, string) {}
+	}
+	if cfg.Deleted == nil {
+		cfg.Deleted = func(v1.LocationName) bool { return false }
+	}
+	if cfg.LastSeen == nil {
+		cfg.LastSeen = func(v1.HostName) time.Time { return time.Time{} }
 	}
 	if cfg.Boottime == nil {
 		cfg.Boottime = func() time.Duration { return time.Duration(cfg.Clock().UnixNano()) }

@@ -32,13 +32,13 @@ func (c *Coordinator) feasible(v *view, replicas int, holding []sum) string {
 		return "no host with backup space has reported yet"
 	}
 	if demands := c.demands(); len(demands) > 0 {
-		if verdict := placement.Feasible(hosts, demands, replicas); verdict.Fit == placement.Unfit {
+		if verdict := placement.Feasible(hosts, demands, replicas, c.spread()); verdict.Fit == placement.Unfit {
 			return verdict.Message
 		}
 		return ""
 	}
 	// No file yet: whether there are hosts enough can be told all the same.
-	if placement.Feasible(hosts, []placement.Demand{{Files: 1}}, replicas).Fit == placement.Unfit {
+	if placement.Feasible(hosts, []placement.Demand{{Files: 1}}, replicas, c.spread()).Fit == placement.Unfit {
 		return fmt.Sprintf("there are fewer than %d other hosts (or failure domains) that lend space; add a location on another host or lower minReplicas", replicas)
 	}
 	return ""
@@ -58,7 +58,7 @@ func (c *Coordinator) roomIn(v *view, holding []sum) (hosts []placement.Host, kn
 		info, _ := c.info(h.name)
 		hosts[i].Room, hosts[i].MaxFile, hosts[i].Open = holding[i].bytes+c.claims.byHost[h.name].bytes, 0, false
 		for _, l := range h.locations {
-			if info.Draining || l.info.Draining {
+			if info.Draining || l.info.Draining || !c.belongs(info, l.info.Name) || c.away[catalog.Holder{Host: h.name, Location: l.info.Name}] {
 				continue
 			}
 			hosts[i].Open = true

@@ -1,6 +1,7 @@
 package coordinator
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"time"
@@ -171,7 +172,7 @@ func (c *Coordinator) polled(d time.Duration) time.Duration { return max(d, 3*c.
 // holderFacts is how one holder (a location of a host) stands now.
 type holderFacts struct {
 	catalog.Holder
-	// host is its index in view.hosts; -1: the host is in the cluster no more.
+	// host is its index in view.hosts; -1: the host, or the location on it, is in the cluster no more.
 	host int
 	// heard: within hostTimeout, and the location with it. live: and it is certain, by an Echo. gone: removed, or silent for longer than
 	// repairAfter.
@@ -209,7 +210,7 @@ func (c *Coordinator) look() *view {
 	}
 	for _, holder := range c.cfg.Catalog.Holders() {
 		f := holderFacts{Holder: holder, host: -1, gone: true}
-		if info, ok := infos[holder.Host]; ok {
+		if info, ok := infos[holder.Host]; ok && c.belongs(info, holder.Location) {
 			c.judge(&f, v, info)
 		}
 		v.holders = append(v.holders, f)
@@ -240,6 +241,21 @@ func (c *Coordinator) judge(f *holderFacts, v *view, info HostInfo) {
 	f.gone = !f.heard && v.now.Sub(last) > c.repairAfter() && !v.now.Before(info.MaintenanceUntil)
 }
 
+// belongs tells whether desired state has a location on a host. One that the host lists may be newer than what is known here of desired
+// state; one that was deleted is the cluster's no more, though its host may not have heard of that yet.
+func (c *Coordinator) belongs(info HostInfo, name v1.LocationName) bool {
+	if slices.Contains(info.Locations, name) {
+		return true
+	}
+	return c.listed(catalog.Holder{Host: info.Name, Location: name}) && !c.cfg.Deleted(name)
+}
+
+// listed tells whether a host that is there named a location lately.
+func (c *Coordinator) listed(at catalog.Holder) bool {
+	h := c.hosts[at.Host]
+	return h != nil && h.locations[at.Location] != nil && h.locations[at.Location].listed && c.heard(h, c.clock())
+}
+
 func (l *location) open(info HostInfo) bool {
 	return l.listed && !l.info.NoNew && !l.info.Draining && !info.Cordoned && !info.Draining
 }
@@ -254,7 +270,7 @@ func (c *Coordinator) hostRoom(now time.Time, info HostInfo) placement.Host {
 	p.Sought = h.sought
 	heard := c.heard(h, now)
 	for _, l := range h.locations {
-		if !l.listed {
+		if !l.listed || !c.belongs(info, l.info.Name) {
 			continue
 		}
 		p.Capacity += l.info.Capacity
@@ -286,9 +302,12 @@ func (h *host) roomiest() (most int64) {
 	return most
 }
 
+// spread is what failure domains are: hosts, or those that have a value of this label in common.
+func (c *Coordinator) spread() string { return cmp.Or(c.source.Spec.Spread, v1.SpreadHost) }
+
 // domain is a host's failure domain, empty if it is one of its own.
 func (c *Coordinator) domain(info HostInfo) string {
-	if key := c.source.Spec.Spread; key != "" && key != "host" {
+	if key := c.spread(); key != v1.SpreadHost {
 		return info.Labels[key]
 	}
 	return ""

@@ -2,6 +2,7 @@ package coordinator
 
 import (
 	"cmp"
+	"maps"
 	"slices"
 	"time"
 
@@ -147,9 +148,13 @@ func (h *host) listing() bool {
 
 // unheard is Status.Unheard.
 func (c *Coordinator) unheard() []v1.HostName {
+	gone := maps.Clone(c.lost)
+	for at := range c.away {
+		gone[at.Host] = true
+	}
 	var names []v1.HostName
 	for _, info := range c.cfg.Hosts() {
-		if info.Name != c.cfg.Host && !info.NoLocations && c.hosts[info.Name] == nil && !c.lost[info.Name] {
+		if info.Name != c.cfg.Host && len(info.Locations) > 0 && c.hosts[info.Name] == nil && !gone[info.Name] {
 			names = append(names, info.Name)
 		}
 	}

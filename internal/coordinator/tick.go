@@ -3,6 +3,7 @@ package coordinator
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -21,8 +22,9 @@ func (c *Coordinator) Tick(ctx context.Context) error {
 	}
 	if len(removed) > 0 {
 		if err := c.cat.Forget(ctx, removed); err != nil {
-			return fmt.Errorf("forget removed hosts: %w", err)
+			return fmt.Errorf("forget removed locations: %w", err)
 		}
+		c.unreport(removed)
 	}
 	if err := c.endAmnesia(); err != nil {
 		return fmt.Errorf("end amnesia: %w", err)
@@ -36,8 +38,8 @@ func (c *Coordinator) Tick(ctx context.Context) error {
 	return nil
 }
 
-// tick is what concerns memory alone. removed are holders of hosts that left the cluster and still have replicas in the
-// catalog; purge, if not zero, is the time before which deletions are forgotten.
+// tick is what concerns memory alone. removed are holders that left the cluster and still have replicas in the catalog; purge, if not
+// zero, is the time before which deletions are forgotten.
 func (c *Coordinator) tick() (removed map[catalog.HolderID]bool, purge time.Time) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -52,7 +54,7 @@ func (c *Coordinator) tick() (removed map[catalog.HolderID]bool, purge time.Time
 	removed = make(map[catalog.HolderID]bool)
 	for _, class := range c.cat.Classes() {
 		for _, id := range slices.Concat(class.Confirmed, class.Other) {
-			if int(id) < len(v.holders) && v.holder(id).host < 0 {
+			if int(id) < len(v.holders) && v.holder(id).host < 0 && !c.listed(v.holder(id).Holder) {
 				removed[id] = true
 			}
 		}
@@ -74,6 +76,19 @@ func (c *Coordinator) tick() (removed map[catalog.HolderID]bool, purge time.Time
 	return removed, now.Add(-keep)
 }
 
+// unreport has removed holders report anew should they turn up again, or have done so meanwhile: the catalog knows nothing of them.
+func (c *Coordinator) unreport(removed map[catalog.HolderID]bool) {
+	holders := c.cat.Holders()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for id := range removed {
+		if h := c.hosts[holders[id].Host]; h != nil && h.locations[holders[id].Location] != nil {
+			l := h.locations[holders[id].Location]
+			l.reported, l.inventory, c.stale = false, nil, true
+		}
+	}
+}
+
 // awake notes that this host is. The caller holds c.mu.
 func (c *Coordinator) awake(now time.Time) {
 	if now.Sub(c.ticked) > c.hostTimeout() {
@@ -82,27 +97,27 @@ func (c *Coordinator) awake(now time.Time) {
 	c.ticked = now
 }
 
-// noteLost tells of hosts that come and go.
+// noteLost tells of hosts and locations that come and go. Of what was removed there is nothing to tell.
 func (c *Coordinator) noteLost(v *view) {
-	lost := make(map[v1.HostName]bool)
+	lost, away, gone := make(map[v1.HostName]bool), make(map[catalog.Holder]bool), make(map[catalog.Holder]bool)
 	for i := range v.holders {
-		if f := &v.holders[i]; f.gone && f.host >= 0 {
+		f := &v.holders[i]
+		if !f.gone {
+			continue
+		}
+		gone[f.Holder] = true
+		switch {
+		case f.host < 0:
+		case v.now.Sub(c.lastSeen(f.Host)) > c.repairAfter():
 			lost[f.Host] = true
+		default:
+			away[f.Holder] = true
 		}
 	}
-	for name := range lost {
-		if !c.lost[name] {
-			c.stale = true
-			c.cfg.Events("HostLost", fmt.Sprintf("host %s is silent for longer than %s: what it holds is copied again elsewhere", name, c.repairAfter()))
-		}
-	}
-	for name := range c.lost {
-		if !lost[name] {
-			c.stale = true
-			c.cfg.Events("HostBack", fmt.Sprintf("host %s is back", name))
-		}
-	}
-	c.lost = lost
+	c.tellLost(v, lost)
+	c.tellAway(v, away)
+	c.stale = c.stale || !maps.Equal(gone, c.gone)
+	c.lost, c.away, c.gone = lost, away, gone
 	live := 0
 	for i := range v.hosts {
 		if v.hosts[i].Open {
@@ -111,6 +126,51 @@ func (c *Coordinator) noteLost(v *view) {
 	}
 	if live != c.open {
 		c.open, c.stale = live, true
+	}
+}
+
+// lastHeard is when a host was heard of last, or when we began to listen.
+func (c *Coordinator) lastHeard(name v1.HostName) time.Time {
+	if h := c.hosts[name]; h != nil && h.seen.After(c.started) {
+		return h.seen
+	}
+	return c.started
+}
+
+// lastSeen is lastHeard, or when it was seen elsewhere, if that is later.
+func (c *Coordinator) lastSeen(name v1.HostName) time.Time {
+	heard, seen := c.lastHeard(name), c.cfg.LastSeen(name)
+	if seen.After(heard) {
+		return seen
+	}
+	return heard
+}
+
+func (c *Coordinator) tellLost(v *view, lost map[v1.HostName]bool) {
+	for name := range lost {
+		if !c.lost[name] {
+			c.cfg.Events("HostLost", fmt.Sprintf("host %s is silent for longer than %s: what it holds is copied again elsewhere", name, c.repairAfter()))
+		}
+	}
+	for name := range c.lost {
+		_, known := v.index[name]
+		if known && !lost[name] && v.now.Sub(c.lastSeen(name)) <= c.hostTimeout() {
+			c.cfg.Events("HostBack", fmt.Sprintf("host %s is back", name))
+		}
+	}
+}
+
+func (c *Coordinator) tellAway(v *view, away map[catalog.Holder]bool) {
+	for at := range away {
+		if !c.away[at] {
+			c.cfg.Events("LocationLost", fmt.Sprintf("location %s of host %s is not there for longer than %s, though the host is: what it holds is copied again elsewhere",
+				at.Location, at.Host, c.repairAfter()))
+		}
+	}
+	for i := range v.holders {
+		if f := &v.holders[i]; c.away[f.Holder] && f.heard {
+			c.cfg.Events("LocationBack", fmt.Sprintf("location %s of host %s is back", f.Location, f.Host))
+		}
 	}
 }
 
@@ -157,14 +217,11 @@ func (c *Coordinator) endGrants() error {
 func (c *Coordinator) waitingFor() (names []v1.HostName) {
 	now := c.clock()
 	for _, info := range c.cfg.Hosts() {
-		if info.Name == c.cfg.Host || info.NoLocations {
+		if info.Name == c.cfg.Host || len(info.Locations) == 0 {
 			continue
 		}
-		last, whole := c.started, false
+		last, whole := c.lastHeard(info.Name), false
 		if h := c.hosts[info.Name]; h != nil {
-			if h.seen.After(last) {
-				last = h.seen
-			}
 			whole = h.hello
 			for _, l := range h.locations {
 				whole = whole && (!l.listed || l.reported)

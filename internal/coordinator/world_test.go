@@ -146,8 +146,12 @@ type world struct {
 	spec  v1.Source
 	infos []HostInfo
 	peers map[v1.HostName]*peer
-	lives uint64
-	slept time.Duration // in all
+	// deleted locations. events are the reasons of those that were told.
+	deleted map[v1.LocationName]bool
+	seen    map[v1.HostName]bool // hosts that are there all the time, whomever they call
+	events  []string
+	lives   uint64
+	slept   time.Duration // in all
 }
 
 const ownHost = v1.HostName("mini")
@@ -161,8 +165,9 @@ func newWorld(t interface{ TempDir() string }, f failer, min int32, hosts ...v1.
 	w.spec.Spec = v1.SourceSpec{Host: ownHost, Path: "/photos", MinReplicas: min, MaxReplicas: min}
 	w.infos = []HostInfo{{Name: ownHost}}
 	for _, name := range hosts {
-		w.infos = append(w.infos, HostInfo{Name: name})
-		w.peers[name] = &peer{w: w, name: name, loc: v1.LocationName(name + "-disk"), disk: make(map[v1.RelPath]Record), kept: make(map[v1.RelPath][]Record), session: 1}
+		p := &peer{w: w, name: name, loc: v1.LocationName(name + "-disk"), disk: make(map[v1.RelPath]Record), kept: make(map[v1.RelPath][]Record), session: 1}
+		w.infos = append(w.infos, HostInfo{Name: name, Locations: []v1.LocationName{p.loc}})
+		w.peers[name] = p
 	}
 	w.start()
 	return w
@@ -179,7 +184,9 @@ func (w *world) start() {
 	w.cat = cat
 	w.c, err = New(Config{Source: w.spec, Host: ownHost, Catalog: cat, Tree: w.tree, Clock: func() time.Time { return w.now },
 		Boottime: func() time.Duration { return w.now.Sub(testStart) + w.slept + time.Hour },
-		Hosts:    func() []HostInfo { return w.infos }, Log: logr.Discard(), Life: w.lives})
+		Hosts:    func() []HostInfo { return w.infos }, Deleted: func(name v1.LocationName) bool { return w.deleted[name] },
+		LastSeen: w.lastSeen,
+		Events:   func(reason, _ string) { w.events = append(w.events, reason) }, Log: logr.Discard(), Life: w.lives})
 	if err != nil {
 		w.f.Fatalf("new: %v", err)
 	}
@@ -224,7 +231,21 @@ func (w *world) second(host, name v1.HostName) *peer {
 	first := w.peers[host]
 	p := &peer{w: w, name: host, loc: v1.LocationName(name + "-disk"), disk: make(map[v1.RelPath]Record), kept: make(map[v1.RelPath][]Record), session: first.session, beside: first}
 	first.beside, w.peers[name] = p, p
+	w.desire(host, first.loc, p.loc)
 	return p
+}
+
+func (w *world) lastSeen(name v1.HostName) (at time.Time) {
+	if w.seen[name] {
+		at = w.now
+	}
+	return at
+}
+
+// desire has desired state name those locations on a host, and no others.
+func (w *world) desire(host v1.HostName, locations ...v1.LocationName) {
+	at := slices.IndexFunc(w.infos, func(info HostInfo) bool { return info.Name == host })
+	w.infos[at].Locations = locations
 }
 
 // peer is one location of a host, its only one as a rule.
@@ -244,6 +265,7 @@ type peer struct {
 	session    uint64
 	life, turn uint64
 	echo       Echo
+	away       bool // the location is not there
 	noNew      bool
 	draining   bool
 	copies     int
@@ -305,10 +327,12 @@ func (p *peer) hello() *HelloAnswer {
 }
 
 func (p *peer) greet() *HelloAnswer {
-	req := &Hello{Echo: p.echo, Source: "photos", Session: p.session, Highest: p.highest(), Locations: []LocationInfo{p.info()}, Holds: len(p.disk) > 0, Sought: p.sought}
-	if q := p.beside; q != nil {
-		req.Locations = append(req.Locations, q.info())
-		req.Holds = req.Holds || len(q.disk) > 0
+	req := &Hello{Echo: p.echo, Source: "photos", Session: p.session, Highest: p.highest(), Sought: p.sought}
+	for _, q := range []*peer{p, p.beside} {
+		if q != nil && !q.away {
+			req.Locations = append(req.Locations, q.info())
+			req.Holds = req.Holds || len(q.disk) > 0
+		}
 	}
 	a, err := p.w.c.Hello(context.Background(), p.name, req)
 	if err != nil {

@@ -19,7 +19,7 @@ func (l *loops) actor() *controllers.ActingReconciler {
 	catalogs := filepath.Join(cmp.Or(h.scratch, scratchDir(h.options.State)), "acting")
 	return &controllers.ActingReconciler{
 		Desired: h.desired, Host: h.identity.Host(), Set: l.acting, Catalogs: catalogs,
-		Coordinator: coordinator.Config{Hosts: l.hostInfos, Log: h.log.WithName("acting")},
+		Coordinator: coordinator.Config{Hosts: l.hostInfos, Deleted: l.locationDeleted, LastSeen: h.peers.lastSeen, Log: h.log.WithName("acting")},
 		LastSeen:    h.peers.lastSeen, Listings: l.listings, Open: l.openListing, Chosen: l.chosen,
 		Event:     noteFor[v1.SourceName](h.events, v1.KindSource),
 		Answering: func(name v1.SourceName) { l.tickActing.Enqueue(name) }, Log: h.log.WithName("acting"),

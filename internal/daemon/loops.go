@@ -75,7 +75,7 @@ func newLoops(h *host, session uint64, metrics *reconcile.Metrics) *loops {
 		Pull: h.gossip.pull}, options(1))
 	l.scan = reconcile.New("scan", &controllers.ScanReconciler{
 		Desired: h.desired, Host: self, Set: l.sources, Catalogs: filepath.Join(h.options.State, "catalogs"),
-		Coordinator: coordinator.Config{Host: self, Hosts: l.hostInfos, Log: h.log.WithName("coordinator")},
+		Coordinator: coordinator.Config{Host: self, Hosts: l.hostInfos, Deleted: l.locationDeleted, LastSeen: h.peers.lastSeen, Log: h.log.WithName("coordinator")},
 		Event:       noteFor[v1.SourceName](h.events, v1.KindSource), Log: h.log.WithName("scan"),
 		Answering: func(name v1.SourceName) { l.tick.Enqueue(name) },
 	}, options(2))
@@ -240,14 +240,14 @@ func (l *loops) rescan(name v1.SourceName) {
 // hostInfos is what desired state says of the hosts, as coordinators want it.
 func (l *loops) hostInfos() []coordinator.HostInfo {
 	hosts := l.host.desired.Hosts()
-	lends := map[v1.HostName]bool{}
+	lends := map[v1.HostName][]v1.LocationName{}
 	for _, location := range l.host.desired.Locations() {
-		lends[location.Spec.Host] = true
+		lends[location.Spec.Host] = append(lends[location.Spec.Host], v1.LocationName(location.Name))
 	}
 	infos := make([]coordinator.HostInfo, len(hosts))
 	for i, h := range hosts {
 		name := v1.HostName(h.Name)
-		infos[i] = coordinator.HostInfo{Name: name, Labels: h.Labels, Cordoned: h.Spec.Cordoned, Draining: h.Spec.Draining, NoLocations: !lends[name]}
+		infos[i] = coordinator.HostInfo{Name: name, Labels: h.Labels, Cordoned: h.Spec.Cordoned, Draining: h.Spec.Draining, Locations: lends[name]}
 		if h.Spec.Limits != nil {
 			infos[i].Windows = h.Spec.Limits.Windows
 		}
@@ -256,6 +256,10 @@ func (l *loops) hostInfos() []coordinator.HostInfo {
 		}
 	}
 	return infos
+}
+
+func (l *loops) locationDeleted(name v1.LocationName) bool {
+	return l.host.store.Deleted(v1.KindLocation, string(name))
 }
 
 func (l *loops) limits() v1.Limits {

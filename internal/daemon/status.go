@@ -85,7 +85,7 @@ func scanned(state controllers.SourceState) metav1.Condition {
 	case !state.Scan.Clean:
 		return condition(v1.ConditionScanned, false, "Incomplete", fmt.Sprintf("%d files or folders could not be read; see status.problems", state.Scan.Unreadable))
 	}
-	return condition(v1.ConditionScanned, true, "Complete", "the whole tree was read")
+	return condition(v1.ConditionScanned, true, "Complete", "the whole tree was read at "+state.Scan.Ended.UTC().Format(time.RFC3339))
 }
 
 func protected(want *v1.Source, state controllers.SourceState, counts *coordinator.Status) metav1.Condition {

@@ -38,8 +38,8 @@ type Verdict struct {
 	Files, Bytes int64
 }
 
-// Feasible tells whether demands, in that many copies each, fit on the hosts at all, one copy a failure domain. Host.Room is
-// here all that the source may use: free and what it holds there already; hosts that are only silent for a while should be
+// Feasible tells whether demands, in that many copies each, fit on the hosts at all, one copy a failure domain, which people call
+// domain: "host", "site". Host.Room is here all that the source may use: free and what it holds there already; hosts that are only silent for a while should be
 // handed in as Open.
 //
 // It is a maximum flow demand → domain (at most the demand's bytes: one copy each) → host (room). If that flow is short,
@@ -49,20 +49,20 @@ type Verdict struct {
 // functions", 1959), and each host gets at most one file more than its portion for each demand. So if the flow also fits
 // with the largest file of each demand kept free on every host, whole files fit. Files that are demanded one by one are laid
 // into hosts first, and the flow gets what room that leaves.
-func Feasible(hosts []Host, demands []Demand, copies int) Verdict {
+func Feasible(hosts []Host, demands []Demand, copies int, domain string) Verdict {
 	demands = slices.DeleteFunc(slices.Clone(demands), func(d Demand) bool { return d.Files <= 0 })
 	if copies < 1 || len(demands) == 0 {
 		return Verdict{}
 	}
 	slices.SortFunc(demands, func(a, b Demand) int { return cmp.Compare(b.Largest, a.Largest) })
-	if v := fewDomains(hosts, demands, copies); v.Fit == Unfit {
+	if v := fewDomains(hosts, demands, copies, domain); v.Fit == Unfit {
 		return v
 	}
 	short, worst := flowShort(hosts, demands, copies, false)
 	if short > 0 {
 		files := (short + max(worst.Largest, 1) - 1) / max(worst.Largest, 1)
 		return Verdict{Fit: Unfit, Files: files, Bytes: short, Message: fmt.Sprintf(
-			"copies of %s find no room; add %s on another host or lower minReplicas", Size(short), Size(short))}
+			"copies of %s find no room; add %s on another %s or lower minReplicas", Size(short), Size(short), domain)}
 	}
 	if uniform(demands) {
 		return Verdict{}
@@ -102,7 +102,7 @@ func wholeShort(hosts []Host, demands []Demand, copies int) (short int64) {
 }
 
 // fewDomains finds files that are too large for enough domains.
-func fewDomains(hosts []Host, demands []Demand, copies int) Verdict {
+func fewDomains(hosts []Host, demands []Demand, copies int, domain string) Verdict {
 	of, n := domains(hosts)
 	var files, bytes int64
 	fewest, largest := n, int64(0)
@@ -127,7 +127,7 @@ func fewDomains(hosts []Host, demands []Demand, copies int) Verdict {
 		return Verdict{}
 	}
 	return Verdict{Fit: Unfit, Files: files, Bytes: bytes, Message: fmt.Sprintf("%s of %s fit on %s only; add %s on %s or lower minReplicas",
-		count(files, "file"), Size(largest), count(int64(fewest), "host"), Size(largest), more(copies-fewest))}
+		count(files, "file"), Size(largest), count(int64(fewest), domain), Size(largest), more(copies-fewest, domain))}
 }
 
 // domainsFor counts the domains with a host where a file of that size fits.
@@ -214,16 +214,16 @@ func count(n int64, noun string) string {
 	return fmt.Sprintf("%d %ss", n, noun)
 }
 
-func more(n int) string {
+func more(n int, domain string) string {
 	if n == 1 {
-		return "another host"
+		return "another " + domain
 	}
-	return fmt.Sprintf("each of %d more hosts", n)
+	return fmt.Sprintf("each of %d more %ss", n, domain)
 }
 
-// Size prints bytes as resource quantities are written: 900Gi, 1.5Ti, 512.
+// Size prints bytes as resource quantities are written, but for few: 900Gi, 1.5Ti, 512 B.
 func Size(bytes int64) string {
-	units := []string{"", "Ki", "Mi", "Gi", "Ti", "Pi"}
+	units := []string{" B", "Ki", "Mi", "Gi", "Ti", "Pi"}
 	x, u := float64(bytes), 0
 	for x >= 1024 && u < len(units)-1 {
 		x /= 1024

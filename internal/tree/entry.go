@@ -74,13 +74,12 @@ func (i Identity) Same(o Identity) bool {
 // Problem is one path that could not be read or is not backed up. The walk goes on after it.
 type Problem struct {
 	Path   string // below the root, as bytes; "" is the root
-	Reason string // Unreadable, Skipped or OtherFileSystem
+	Reason string // Unreadable or Skipped
 	Err    error
 }
 
-// The reasons of a Problem.
+// The reasons of a Problem. What is Skipped is left out on purpose: a type that is not backed up, another file system.
 const (
-	ReasonUnreadable      = "Unreadable"
-	ReasonSkipped         = "Skipped"
-	ReasonOtherFileSystem = "OtherFileSystem"
+	ReasonUnreadable = "Unreadable"
+	ReasonSkipped    = "Skipped"
 )

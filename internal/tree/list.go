@@ -131,11 +131,16 @@ func (w *walk) tell(f *Folder, e *Entry) {
 		w.problem(Problem{Path: path, Reason: ReasonSkipped, Err: fmt.Errorf("%q is a %s: %w", path, e.Skipped, ErrSkipped)})
 	case e.Kind == KindFolder && w.tree.oneFS && e.Device != w.tree.identity.Device:
 		path := pathOf(f, e.Name)
-		w.problem(Problem{Path: path, Reason: ReasonOtherFileSystem, Err: fmt.Errorf("%q: %w", path, ErrOtherFileSystem)})
+		w.problem(otherFileSystem(path))
 	case e.Kind == KindFile && !w.reader.mayRead(f.fd, e):
 		path := pathOf(f, e.Name)
 		w.problem(Problem{Path: path, Reason: ReasonUnreadable, Err: fmt.Errorf("read %q: %w", path, syscall.EACCES)})
 	}
+}
+
+// otherFileSystem is what OneFileSystem leaves out.
+func otherFileSystem(path string) Problem {
+	return Problem{Path: path, Reason: ReasonSkipped, Err: fmt.Errorf("%q %w: oneFileSystem", path, ErrOtherFileSystem)}
 }
 
 func pathOf(f *Folder, name string) string {

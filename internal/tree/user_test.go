@@ -90,7 +90,7 @@ func TestOtherFileSystemIsListedNotEntered(t *testing.T) {
 	if want := []string{"here", "here/x", "mnt"}; !slices.Equal(s.paths(), want) {
 		t.Errorf("listed %q, want %q", s.paths(), want)
 	}
-	if !errors.Is(s.folders["mnt"], tree.ErrOtherFileSystem) || s.problems["mnt"].Reason != tree.ReasonOtherFileSystem {
+	if !errors.Is(s.folders["mnt"], tree.ErrOtherFileSystem) || s.problems["mnt"].Reason != tree.ReasonSkipped || !errors.Is(s.problems["mnt"].Err, tree.ErrOtherFileSystem) {
 		t.Errorf("mount is %v, %+v", s.folders["mnt"], s.problems["mnt"])
 	}
 	if _, err := tr.Stat(t.Context(), "mnt/hidden"); !errors.Is(err, tree.ErrOtherFileSystem) || errors.Is(err, tree.ErrGone) {

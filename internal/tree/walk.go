@@ -215,7 +215,7 @@ func (w *walk) enter(f *Folder, t task) {
 	}
 	if err == nil && w.tree.oneFS && f.Self.Device != w.tree.identity.Device {
 		err = ErrOtherFileSystem
-		w.problem(Problem{Path: f.Path, Reason: ReasonOtherFileSystem, Err: err})
+		w.problem(otherFileSystem(f.Path))
 	}
 	if err == nil {
 		return

@@ -239,7 +239,7 @@ func (w *world) feasible() bool {
 	for _, s := range w.sources { // each without its own host, all sources together
 		mine := slices.Clone(hosts)
 		mine[slices.Index(w.hosts, s.host)].Open = false
-		if v := placement.Feasible(mine, demands, s.minimum); v.Fit == placement.Unfit {
+		if v := placement.Feasible(mine, demands, s.minimum, "host"); v.Fit == placement.Unfit {
 			return false
 		}
 	}

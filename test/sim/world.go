@@ -84,7 +84,10 @@ func (w *world) cluster() v1.ClusterSpec {
 func (w *world) hostInfos() []coordinator.HostInfo {
 	infos := make([]coordinator.HostInfo, len(w.hosts))
 	for i, h := range w.hosts {
-		infos[i] = coordinator.HostInfo{Name: h.name, Draining: h.draining, NoLocations: h.disk.capacity == 0}
+		infos[i] = coordinator.HostInfo{Name: h.name, Draining: h.draining}
+		if h.disk.capacity > 0 {
+			infos[i].Locations = []v1.LocationName{h.location}
+		}
 		if w.cfg.Spread != "" {
 			infos[i].Labels = map[string]string{"site": h.site}
 		}
