@@ -65,7 +65,7 @@ type Retention struct {
 	// +optional
 	Versions *metav1.Duration `json:"versions,omitempty"`
 	// MaxVersions is how many earlier versions of one file are kept: the newest, the oldest, and of the others those that are furthest
-	// from one another in time, so that many quick rewrites do not push out what was there before. Default 10.
+	// from one another in time, so that many quick rewrites do not push out what was there before. 0: any number. Default 10.
 	// +kubebuilder:validation:Minimum=0
 	// +optional
 	MaxVersions *int32 `json:"maxVersions,omitempty"`

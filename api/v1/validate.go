@@ -138,7 +138,7 @@ func validateRetention(at *field.Path, r *Retention) field.ErrorList {
 	errs := validateNotNegative(at.Child("deleted"), r.Deleted)
 	errs = append(errs, validateNotNegative(at.Child("versions"), r.Versions)...)
 	if r.MaxVersions != nil && *r.MaxVersions < 0 {
-		errs = append(errs, field.Invalid(at.Child("maxVersions"), *r.MaxVersions, "must not be negative; 0 keeps none"))
+		errs = append(errs, field.Invalid(at.Child("maxVersions"), *r.MaxVersions, "must not be negative; 0 sets no bound (versions: 0s keeps none)"))
 	}
 	return errs
 }

@@ -32,7 +32,7 @@ func (c *Coordinator) Claim(ctx context.Context, from v1.HostName, req *Claim) (
 		l.room, c.stale = req.Room, true
 	}
 	info, _ := c.info(from)
-	if !l.open(info) || !c.sends() {
+	if !l.open(info) || !c.belongs(info, req.Location) || !c.sends() {
 		return &ClaimAnswer{RetryAfter: c.pollInterval()}, nil
 	}
 	if !c.settled() || !c.assembled() || !l.reported || c.cfg.Acting && !h.allReported() {
