@@ -36,7 +36,7 @@ func source(name string, conditions ...metav1.Condition) *v1.Source {
 	s := v1.New(v1.KindSource).(*v1.Source)
 	s.Name = name
 	s.Spec = v1.SourceSpec{Host: "mini", Path: "/tank/" + name}
-	s.Status = v1.SourceStatus{Files: 10, Bytes: 5 << 30, Underserved: 2, Replicas: []int64{1, 1, 8}, Conditions: conditions}
+	s.Status = v1.SourceStatus{Files: 10, Bytes: 5 << 30, Underserved: 2, Replicas: []int64{1, 1, 8}, Conditions: append(conditions, condition(v1.ConditionAvailable, "True", ""))}
 	return s
 }
 
@@ -125,5 +125,15 @@ func TestVerdict(t *testing.T) {
 func TestNothingElseIsServed(t *testing.T) {
 	if answer, _ := get(resources{}, "/etc/passwd"); answer.Code != http.StatusNotFound {
 		t.Errorf("status %d", answer.Code)
+	}
+}
+
+// Of what only a host that does not answer could tell, the page does not say that there is nothing.
+func TestPageSaysWhatItDoesNotKnow(t *testing.T) {
+	silent := v1.New(v1.KindSource).(*v1.Source)
+	silent.Name, silent.Status.Conditions = "silent", []metav1.Condition{condition(v1.ConditionAvailable, "Unknown", "its host does not answer")}
+	_, page := get(resources{objs: map[string][]v1.Object{v1.KindSource: {silent}}}, "/")
+	if strings.Contains(page, "never") || !strings.Contains(page, `<td class="number">unknown</td>`) {
+		t.Errorf("the page says more than it knows:\n%s", page)
 	}
 }

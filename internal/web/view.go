@@ -145,6 +145,9 @@ func sourceRowOf(s *v1.Source, now time.Time) sourceRow {
 	if s.Status.LastScan != nil {
 		row.Scanned = since(now, s.Status.LastScan.Time)
 	}
+	if moodOf(s, v1.ConditionAvailable) == unknowns { // its host does not answer
+		row.Files, row.Size, row.Scanned = unknowns, unknowns, unknowns
+	}
 	if row.Mood == goods && (moodOf(s, v1.ConditionAvailable) == bads || moodOf(s, v1.ConditionDeletionsHeld) == bads) {
 		row.Mood = bads
 	}
@@ -169,6 +172,9 @@ func locationRowOf(l *v1.Location) locationRow {
 		FreeText: size(l.Status.Free), Replicas: l.Status.Replicas, Waiting: l.Status.Waiting,
 	}
 	row.State = map[string]string{goods: "available", bads: "not available", unknowns: "unknown"}[row.Mood]
+	if row.Mood == unknowns { // its host does not answer
+		row.UsedText, row.FreeText = unknowns, unknowns
+	}
 	switch {
 	case l.Spec.Draining && moodOf(l, v1.ConditionDrained) == goods:
 		row.State += ", drained"
