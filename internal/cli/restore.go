@@ -196,6 +196,10 @@ func (p *Program) restoreWarnings(opts restore.Options, cluster *restoreCluster,
 	if !opts.At.IsZero() {
 		fmt.Fprintf(p.Err, "note: symbolic links and folders are %s, not as of %s; owners and extended attributes are not restored\n",
 			listedWhen(r), opts.At.Local().Format(time.DateTime))
+		if len(cluster.down) > 0 {
+			fmt.Fprintf(p.Err, "warning: what was restored may be of an earlier time than %s, and incomplete: not all holders could be asked what there was%s\n",
+				opts.At.Local().Format(time.DateTime), cluster.downNote())
+		}
 	}
 	if r.Unlisted > 0 {
 		fmt.Fprintf(p.Err, "warning: live hosts have %s more that the listing does not name: see Unlisted above; the files lie in their locations as they are\n", count(r.Unlisted, "file"))

@@ -18,7 +18,7 @@ type Space struct {
 	Used int64
 	// Reserved is what copies under way will take.
 	Reserved int64
-	// Free is what can still be reserved; never negative.
+	// Free is what can still be reserved, for which unfinished copies that nobody works on make way; never negative.
 	Free int64
 	// Replicas and Versions count files.
 	Replicas, Versions int64
@@ -110,7 +110,7 @@ func (l *Location) Space() Space {
 	defer s.disks.mu.Unlock()
 	used, room := s.used(), s.room()
 	return Space{
-		Capacity: used + s.reserved + room, Used: used, Reserved: s.reserved, Free: max(0, room),
+		Capacity: used + s.reserved + room, Used: used, Reserved: s.reserved, Free: max(0, room+s.idle),
 		Replicas: s.held.replicas, Versions: s.held.versions,
 	}
 }

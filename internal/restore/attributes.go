@@ -149,7 +149,7 @@ func (r *restore) finishTarget() error {
 		return err
 	}
 	if r.opts.Path != "" || r.listing == nil || r.listing.Root == nil || !r.target.ours {
-		return nil
+		return r.target.unmark()
 	}
 	if err := r.dressFolder(r.target.top, r.listing.Root); err != nil {
 		r.report("", Warned, fmt.Sprintf("target folder: %v", err))

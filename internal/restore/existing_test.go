@@ -119,3 +119,31 @@ func TestFoldersThatNoListingNames(t *testing.T) {
 		}
 	}
 }
+
+// A restore that was interrupted leaves the folders that were there before as they were; when it is repeated, a target that it made gets
+// the root's attributes all the same.
+func TestInterruptedRestoreIsRepeated(t *testing.T) {
+	c := newCluster(t, "one")
+	files := []file{{"mine/f", "1", 1}, {"f", "1", 1}}
+	c.holders["one"].put(t, files...)
+	c.holders["one"].list(t, 1, files, folderEntry("mine"))
+	interrupt := func(to string) {
+		t.Helper()
+		ctx, cancel := context.WithCancel(t.Context())
+		if _, err := restore.Run(ctx, &meanwhile{c, cancel}, restore.Options{Source: source, To: to}); err == nil {
+			t.Fatal("it was not interrupted")
+		}
+	}
+	to := filepath.Join(t.TempDir(), "new")
+	interrupt(to)
+	must(t, c.restore(restore.Options{To: to}).err)
+	if mode, modTime := attributes(t, to); uint32(mode.Perm()) != rootEntry.Mode || modTime != rootEntry.ModTime {
+		t.Errorf("the target has mode %v and time %v", mode, time.Unix(0, modTime))
+	}
+	theirs := t.TempDir()
+	must(t, os.Mkdir(filepath.Join(theirs, "mine"), 0o500))
+	interrupt(theirs)
+	if mode, _ := attributes(t, filepath.Join(theirs, "mine")); mode.Perm() != 0o500 {
+		t.Errorf("the folder that was there has mode %v", mode)
+	}
+}

@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
@@ -299,13 +300,16 @@ func (b *batch) askAgain(left []*job, refused map[v1.RelPath]error) {
 	}
 }
 
+// patience is how long a holder may send nothing: others may have what it has, and it is asked once more if they don't.
+const patience = 30 * time.Second
+
 // stream has the batch's files come from its holder, if that lets itself be connected to.
 func (f *fetcher) stream(ctx context.Context, b *batch, fetch stream.Fetch) (connected bool, err error) {
 	conn, err := f.r.cluster.Dial(ctx, f.r.holders[b.holder])
 	if err != nil {
 		return false, err
 	}
-	fetch.Subdir = string(f.r.opts.Source)
+	fetch.Subdir, fetch.Idle = string(f.r.opts.Source), patience
 	if b.versions {
 		fetch.Subdir = ".clusterbackup/versions/" + fetch.Subdir
 	}

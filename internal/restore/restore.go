@@ -212,7 +212,7 @@ func (r *restore) carryOut(ctx context.Context) (err error) {
 	if r.target, err = openTarget(r.opts.To); err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, r.target.close()) }()
+	defer func() { err = errors.Join(err, r.target.closeFolders(), r.target.close()) }()
 	if err := r.makeFolders(ctx); err != nil {
 		return err
 	}

@@ -27,8 +27,11 @@ type target struct {
 	root *os.Root
 	top  beneath.Folder
 	temp string // folder for what is being fetched
-	ours bool   // it was empty, or not there
+	ours bool   // it was empty, or not there, or a restore that did not come to its end has made it
 	mode uint32 // what a new folder has by the umask
+	// The mode that the target itself had, if it is marked as ours.
+	marked bool
+	was    uint32
 
 	unfinished atomic.Int64 // folders that have unfinishedMode, or more
 
@@ -70,7 +73,32 @@ func openTarget(path string) (*target, error) {
 	if err := t.makeTemp(); err != nil {
 		return nil, errors.Join(fmt.Errorf("write to target: %w", err), t.release())
 	}
+	if err := t.mark(); err != nil {
+		return nil, errors.Join(fmt.Errorf("look at target: %w", err), t.close())
+	}
 	return t, nil
+}
+
+// mark gives the target unfinishedMode, if it is ours and takes it.
+func (t *target) mark() error {
+	st, err := t.top.Stat(".")
+	if err != nil {
+		return err
+	}
+	t.was = uint32(st.Mode) & 0o7777
+	if t.was == unfinishedMode {
+		t.ours, t.was = true, t.mode
+	}
+	t.marked = t.ours && unix.Fchmod(t.top.FD(), unfinishedMode) == nil
+	return nil
+}
+
+// unmark gives a target that is ours the mode that it had.
+func (t *target) unmark() error {
+	if !t.marked {
+		return nil
+	}
+	return unix.Fchmod(t.top.FD(), t.was)
 }
 
 // makeTemp makes the folder for what is being fetched, and learns from it what mode a folder has here.
@@ -187,6 +215,7 @@ func (t *target) closeFolders() (problems error) {
 		}
 		problems = errors.Join(problems, err)
 	}
+	clear(t.opened)
 	return problems
 }
 

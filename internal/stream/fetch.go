@@ -2,6 +2,7 @@ package stream
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -11,6 +12,7 @@ import (
 	"net"
 	"os"
 	"slices"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -30,6 +32,8 @@ type Fetch struct {
 	Dest beneath.Folder
 	// Owner: keep numeric owner and group, where this process may.
 	Owner bool
+	// Idle is how long nothing may come before the connection is given up; 0: five minutes.
+	Idle time.Duration
 	// Meter is told of bytes as they come over the wire, and returns when more may come. An error ends the transfer.
 	Meter func(ctx context.Context, bytes int) error
 	// Refused is told of a file that cannot be written here for a reason of its own (its name, say). The others come.
@@ -49,7 +53,7 @@ func (f Fetch) Run(ctx context.Context, conn net.Conn) error {
 		defer close(asked)
 		f.ask(conn)
 	}()
-	from := &metered{ctx: ctx, conn: patient{conn}, meter: f.Meter}
+	from := &metered{ctx: ctx, conn: patient{conn, cmp.Or(f.Idle, idle)}, meter: f.Meter}
 	in := bufio.NewReaderSize(from, chunk)
 	r := receiver{Fetch: f, folders: beneath.Cursor{Top: f.Dest}, in: in, part: make([]byte, chunk)}
 	if os.Geteuid() != 0 {

@@ -67,10 +67,13 @@ func Serve(ctx context.Context, conn net.Conn, from Folder) error {
 }
 
 // patient is a connection of which a read gives up when nothing comes any more.
-type patient struct{ net.Conn }
+type patient struct {
+	net.Conn
+	idle time.Duration
+}
 
 func (p patient) Read(b []byte) (int, error) {
-	p.SetReadDeadline(time.Now().Add(idle))
+	p.SetReadDeadline(time.Now().Add(p.idle))
 	return p.Conn.Read(b)
 }
 
@@ -91,7 +94,7 @@ type sender struct {
 }
 
 func (s *sender) answerAll() error {
-	questions := bufio.NewReaderSize(patient{s.conn}, 64<<10)
+	questions := bufio.NewReaderSize(patient{s.conn, idle}, 64<<10)
 	for {
 		if questions.Buffered() < questionBytes { // it may take the peer a while to ask on
 			if err := s.flush(); err != nil {

@@ -258,6 +258,17 @@ func TestFileThatIsTooLargeForTheDestination(t *testing.T) {
 	}
 }
 
+func TestPeerThatStandsStill(t *testing.T) {
+	at, err := beneath.OpenFolder(t.TempDir())
+	must(t, err)
+	defer at.Close()
+	conn, _ := connected(t)
+	err = Fetch{Files: []File{{"f", 10}}, Dest: at, Idle: 10 * time.Millisecond}.Run(t.Context(), conn)
+	if !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("it ended with %v", err)
+	}
+}
+
 // What a transfer takes in all does not matter, as long as it moves.
 func TestTransferLongerThanItMayStandStill(t *testing.T) {
 	defer func(was time.Duration) { idle = was }(idle)
