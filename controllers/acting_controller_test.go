@@ -261,7 +261,7 @@ func (a adding) GetAll(s v1.SourceName, paths []v1.RelPath) ([]location.Record, 
 func (a adding) Reserve(int64, int) (Reservation, error) {
 	return addingRoom{room{in: a.roomy}, a}, nil
 }
-func (a adding) SetGeneration(_ v1.SourceName, records []location.Record) error {
+func (a adding) TakeOver(_ v1.SourceName, records []location.Record) error {
 	*a.set = append(*a.set, records...)
 	return nil
 }

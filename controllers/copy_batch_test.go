@@ -31,7 +31,7 @@ func (r roomy) Space() location.Space                       { return location.Sp
 func (r roomy) Reserve(int64, int) (Reservation, error)     { return room{in: r}, nil }
 func (r roomy) SourceDir(v1.SourceName) string              { return "/photos" }
 func (r roomy) Confirmed(v1.SourceName, []v1.RelPath) error { return nil }
-func (r roomy) SetGeneration(v1.SourceName, []location.Record) error {
+func (r roomy) TakeOver(v1.SourceName, []location.Record) error {
 	return nil
 }
 

@@ -170,7 +170,7 @@ func (r *CopyReconciler) settle(ctx context.Context, s *Session, l *OpenLocation
 		switch a.Outcome {
 		case coordinator.OutcomeYes:
 			if !a.Gen.IsZero() { // who acts for the source has none to tell
-				record.Gen = a.Gen
+				record.Gen, record.Mode = a.Gen, a.Mode
 			}
 			confirmed = append(confirmed, record)
 		case coordinator.OutcomeNo:
@@ -198,7 +198,7 @@ func accept(l *OpenLocation, source v1.SourceName, confirmed []location.Record) 
 	if len(confirmed) == 0 {
 		return nil
 	}
-	if err := l.SetGeneration(source, confirmed); err != nil {
+	if err := l.TakeOver(source, confirmed); err != nil {
 		return err
 	}
 	paths := make([]v1.RelPath, len(confirmed))

@@ -87,7 +87,7 @@ type Index interface {
 
 // Changes are what becomes of replicas.
 type Changes interface {
-	SetGeneration(v1.SourceName, []location.Record) error
+	TakeOver(v1.SourceName, []location.Record) error
 	Confirmed(v1.SourceName, []v1.RelPath) error
 	Retire(ctx context.Context, source v1.SourceName, paths []v1.RelPath, keep time.Duration, still func(location.Record) bool) ([]error, error)
 	DropAll(context.Context, v1.SourceName, []location.Doomed) ([]error, error)

@@ -7,6 +7,8 @@ import (
 	"slices"
 	"sync"
 
+	"golang.org/x/sys/unix"
+
 	v1 "clusterbackup/api/v1"
 	"clusterbackup/internal/catalog"
 	"clusterbackup/internal/tree"
@@ -21,6 +23,7 @@ type checking struct {
 	key catalog.Key
 	// seq is the version it is compared with, stat and digest are that version's.
 	seq     uint64
+	mode    uint32
 	stat    tree.Entry
 	digest  v1.Digest
 	outcome Outcome
@@ -52,7 +55,7 @@ func (c *Coordinator) Confirm(ctx context.Context, from v1.HostName, req *Confir
 	for i := range checks {
 		a.Answers[i].Outcome = checks[i].outcome
 		if checks[i].outcome == OutcomeYes {
-			a.Answers[i].Gen = v1.Generation{Epoch: gen.Epoch, Seq: checks[i].seq}
+			a.Answers[i].Gen, a.Answers[i].Mode = v1.Generation{Epoch: gen.Epoch, Seq: checks[i].seq}, checks[i].mode
 		}
 	}
 	c.finish(from, req, checks)
@@ -115,6 +118,9 @@ func (c *Coordinator) lookup(from v1.HostName, req *Confirm, checks []checking, 
 				return err
 			}
 			x.key, x.known = key, e != nil
+			if e != nil {
+				x.mode = unix.S_IFREG | e.Mode
+			}
 			switch {
 			case (e == nil || !e.Live()) && !c.cat.Current(), e == nil && c.doubtful():
 				x.decide(OutcomeUnclear)

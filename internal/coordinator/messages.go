@@ -272,6 +272,9 @@ type Confirmation struct {
 	Outcome Outcome `cbor:"1,keyasint"`
 	// Gen is the current generation for OutcomeYes, which the holder records; zero otherwise.
 	Gen v1.Generation `cbor:"2,keyasint"`
+	// Mode, for OutcomeYes, is the current version's, with the bit of a regular file; zero: who acts for the source tells none. It may
+	// have changed while the bytes did not.
+	Mode uint32 `cbor:"3,keyasint,omitempty"`
 }
 
 // ConfirmAnswer has one answer for each record, in the same order.

@@ -8,6 +8,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	v1 "clusterbackup/api/v1"
 )
 
@@ -199,12 +201,20 @@ func TestIndexIsRebuiltFromTheFiles(t *testing.T) {
 	rec.Gen = v1.Generation{Epoch: 9, Seq: 9}
 	other := rec
 	other.Path = "d/b" // not this digest
-	fatalIf(t, l.SetGeneration(photos, []Record{rec, other}))
+	fatalIf(t, l.TakeOver(photos, []Record{rec, other}))
 	if rec, _, _ := l.Get(photos, "a"); rec.Gen.Seq != 9 {
 		t.Errorf("generation %v", rec.Gen)
 	}
 	if rec, _, _ := l.Get(photos, "d/b"); !rec.Gen.IsZero() {
 		t.Errorf("generation %v was taken over for other bytes", rec.Gen)
+	}
+	rec.Mode = unix.S_IFREG | 0o4711
+	fatalIf(t, l.TakeOver(photos, []Record{rec}))
+	if st, err := os.Stat(filepath.Join(l.Root(), "photos/a")); err != nil || st.Mode() != os.ModeSetuid|0o711 {
+		t.Errorf("mode %v, %v", st.Mode(), err)
+	}
+	if rec, _, _ := l.Get(photos, "a"); rec.Mode != 0o4711 {
+		t.Errorf("mode %o is recorded", rec.Mode)
 	}
 	if vs := versionsOf(t, l, "a"); len(vs) != 1 || contentOf(t, l, vs[0].Name) != "1" || time.Until(vs[0].Until) < 700*time.Hour {
 		t.Errorf("versions %+v", vs)

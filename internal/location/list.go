@@ -4,10 +4,13 @@ import (
 	"bytes"
 	"context"
 	"iter"
+	"os"
 
 	"go.etcd.io/bbolt"
+	"golang.org/x/sys/unix"
 
 	v1 "clusterbackup/api/v1"
+	"clusterbackup/internal/beneath"
 )
 
 // listRun is how many records are read in one transaction: a long one would keep the index from being written in place.
@@ -254,20 +257,43 @@ func (l *Location) Confirmed(source v1.SourceName, paths []v1.RelPath) error {
 	})
 }
 
-// SetGeneration takes over which generation the replicas are, after the coordinator confirmed them; records whose digest is not that
-// of the replica are passed over.
-func (l *Location) SetGeneration(source v1.SourceName, records []Record) error {
+// TakeOver takes over which generation the replicas are, and which mode they have (a Mode without the bit of a regular file tells none),
+// after the coordinator confirmed them; records whose digest is not that of the replica are passed over.
+func (l *Location) TakeOver(source v1.SourceName, records []Record) error {
 	paths := make([]v1.RelPath, len(records))
 	for i := range records {
 		paths[i] = records[i].Path
 	}
 	return l.amend(source, paths, func(rec *Record, i int) bool {
-		if rec.Digest != records[i].Digest || rec.Gen == records[i].Gen {
+		now := &records[i]
+		if rec.Digest != now.Digest {
 			return false
 		}
-		rec.Gen = records[i].Gen
-		return true
+		changed := rec.Gen != now.Gen
+		rec.Gen = now.Gen
+		if mode := now.Mode & 0o7777; now.Mode&unix.S_IFMT == unix.S_IFREG && rec.Mode != mode && l.setMode(source, rec.Path, mode) == nil {
+			rec.Mode, changed = mode, true
+		}
+		return changed
 	})
+}
+
+// setMode gives a replica another mode, with which this process can still read it.
+func (l *Location) setMode(source v1.SourceName, path v1.RelPath, mode uint32) error {
+	at, err := l.top.Open(beneath.Join(string(source), path.Dir()))
+	if err != nil {
+		return err
+	}
+	defer at.Close()
+	fd, _, err := at.OpenRegular(path.Base())
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	if os.Geteuid() != 0 {
+		mode |= 0o400
+	}
+	return beneath.Retry(func() error { return unix.Fchmod(fd, mode) })
 }
 
 // amend changes records in place. Nothing is written when nothing changes.

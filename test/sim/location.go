@@ -231,8 +231,8 @@ func (d *disk) Folders(s v1.SourceName, _ string) iter.Seq2[location.Folder, err
 	}
 }
 
-// SetGeneration implements controllers.Changes.
-func (d *disk) SetGeneration(s v1.SourceName, records []location.Record) error {
+// TakeOver implements controllers.Changes.
+func (d *disk) TakeOver(s v1.SourceName, records []location.Record) error {
 	if d.away {
 		return location.ErrMissing
 	}
