@@ -141,6 +141,10 @@ func (r *receiver) all() error {
 	return nil
 }
 
+// outEvery is after how many bytes of a file they are sent on to the disk, which has nothing to do else until the kernel wants memory
+// back or the batch is synced.
+const outEvery = 8 << 20
+
 // one takes the answer to one question. The error is one that concerns all files.
 func (r *receiver) one(file File) error {
 	h, there, err := r.header()
@@ -151,9 +155,14 @@ func (r *receiver) one(file File) error {
 	if refused == nil {
 		defer unix.Close(fd)
 	}
+	written, out := int64(0), int64(0)
 	whole, err := r.bytes(file.Size, func(part []byte) error {
 		if refused == nil {
 			refused = beneath.WriteAll(fd, part)
+		}
+		if written += int64(len(part)); refused == nil && written-out >= outEvery {
+			beneath.WriteOut(fd, out, written-out)
+			out = written
 		}
 		return concernsAll(refused)
 	})
