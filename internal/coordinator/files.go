@@ -7,10 +7,8 @@ import (
 	"fmt"
 	"iter"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
-	"unicode/utf8"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -166,14 +164,7 @@ func (s *shower) wanted(e *catalog.Entry, q *Query) bool {
 // show makes the File that users see.
 func (s *shower) show(item catalog.Item) v1.File {
 	e := item.Entry
-	f := v1.File{TypeMeta: metav1.TypeMeta{APIVersion: v1.APIVersion, Kind: v1.KindFile}}
-	f.Spec = v1.FileSpec{Source: s.source, Path: string(item.Path), Size: e.Size, ModTime: time.Unix(0, e.ModTime).UTC().Format(time.RFC3339Nano),
-		Mode: fmt.Sprintf("%04o", e.Mode), Digest: e.Digest.String()}
-	if !utf8.ValidString(f.Spec.Path) {
-		f.Spec.PathBase64 = []byte(item.Path)
-		f.Spec.Path = strconv.Quote(string(item.Path))
-	}
-	f.Name = string(s.source) + "/" + f.Spec.Path
+	f := v1.NewFile(s.source, item.Path, e.Size, e.ModTime, e.Mode, e.Digest)
 	f.Status = v1.FileStatus{Service: s.service(e), DesiredReplicas: int32(s.view.min), Replicas: s.replicas(item.Key, e)}
 	if e.DeletedAt != 0 {
 		at := metav1.NewTime(time.Unix(0, e.DeletedAt).UTC())

@@ -6,11 +6,9 @@ import (
 	"fmt"
 	"iter"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"time"
-	"unicode/utf8"
 
 	v1 "clusterbackup/api/v1"
 	"clusterbackup/controllers"
@@ -159,16 +157,10 @@ func (b *backend) knowsNot(name v1.SourceName, err error) bool {
 
 // deletedFile is what the holders' latest version tells of a file.
 func deletedFile(source v1.SourceName, latest *admin.Holding) *v1.File {
-	f := &v1.File{TypeMeta: metav1.TypeMeta{APIVersion: v1.APIVersion, Kind: v1.KindFile}}
-	f.Spec = v1.FileSpec{Source: source, Path: string(latest.Path), Size: latest.Size, ModTime: time.Unix(0, latest.ModTime).UTC().Format(time.RFC3339Nano),
-		Mode: fmt.Sprintf("%04o", latest.Mode), Digest: latest.Digest.String()}
-	if !utf8.ValidString(f.Spec.Path) {
-		f.Spec.PathBase64, f.Spec.Path = []byte(latest.Path), strconv.Quote(string(latest.Path))
-	}
-	f.Name = string(source) + "/" + f.Spec.Path
+	f := v1.NewFile(source, latest.Path, latest.Size, latest.ModTime, latest.Mode, latest.Digest)
 	at := metav1.NewTime(time.Unix(0, latest.Until).UTC())
 	f.Status = v1.FileStatus{Service: v1.Deleted, DeletedTime: &at}
-	return f
+	return &f
 }
 
 func (b *backend) fileOf(ctx context.Context, source *v1.Source, path v1.RelPath) (*v1.File, error) {
