@@ -289,16 +289,16 @@ func TestRootMissingReplacedOrNoFolder(t *testing.T) {
 	if _, err := tree.Open(base+"/file", tree.Options{}); !errors.Is(err, tree.ErrRootNotFolder) {
 		t.Errorf("root is a file: %v", err)
 	}
-	put(t, base+"/root/f", "x")
-	tr := open(t, base+"/root", tree.Options{})
-	must(t, os.Rename(base+"/root", base+"/away"))
+	put(t, base+"/tree/f", "x")
+	tr := open(t, base+"/tree", tree.Options{})
+	must(t, os.Rename(base+"/tree", base+"/away"))
 	if _, err := tryWalk(t.Context(), tr); !errors.Is(err, tree.ErrRootMissing) {
 		t.Errorf("walk of a root that went: %v", err)
 	}
 	if _, err := tr.Stat(t.Context(), "f"); !errors.Is(err, tree.ErrRootMissing) || errors.Is(err, tree.ErrGone) {
 		t.Errorf("stat below a root that went: %v", err)
 	}
-	must(t, os.Mkdir(base+"/root", 0o755))
+	must(t, os.Mkdir(base+"/tree", 0o755))
 	for name, try := range map[string]func() error{
 		"walk":     func() error { _, err := tryWalk(t.Context(), tr); return err },
 		"stat":     func() error { _, err := tr.Stat(t.Context(), "f"); return err },
@@ -314,11 +314,11 @@ func TestRootMissingReplacedOrNoFolder(t *testing.T) {
 // A root that goes away while it is walked makes the walk fail, however much was listed.
 func TestRootReplacedDuringWalk(t *testing.T) {
 	base := t.TempDir()
-	put(t, base+"/root/a/f", "x")
-	err := open(t, base+"/root", tree.Options{}).Walk(t.Context(), func(_ context.Context, f *tree.Folder) error {
+	put(t, base+"/tree/a/f", "x")
+	err := open(t, base+"/tree", tree.Options{}).Walk(t.Context(), func(_ context.Context, f *tree.Folder) error {
 		if f.Path == "a" {
-			must(t, os.Rename(base+"/root", base+"/away"))
-			must(t, os.Mkdir(base+"/root", 0o755))
+			must(t, os.Rename(base+"/tree", base+"/away"))
+			must(t, os.Mkdir(base+"/tree", 0o755))
 		}
 		return nil
 	}, nil)
